@@ -1,0 +1,90 @@
+/**
+ * The contract between the tensor library and a device: raw buffers, strided views of them, and kernels.
+ * A backend never sees a Tensor, a gradient or a module.
+ */
+import type { DType, TypedArray } from "./dtype.ts";
+import type { MemoryCategory, MemoryReport } from "./memory.ts";
+
+export type Shape = readonly number[];
+
+/** Memory on a device, `length` elements of `dtype`. What it holds besides is the backend's own business. */
+export interface Buffer {
+  readonly dtype: DType;
+  readonly length: number;
+}
+
+/** A strided window on memory. Strides and offset count elements, not bytes; a broadcast dimension has stride 0. */
+export interface Layout {
+  readonly shape: Shape;
+  readonly strides: readonly number[];
+  readonly offset: number;
+}
+
+/** An operand of a kernel: a buffer seen through a layout. */
+export interface View extends Layout {
+  readonly buffer: Buffer;
+}
+
+/** The same operand where the data is a typed array: what reference loops and CPU kernels work on. */
+export interface HostView extends Layout {
+  readonly dtype: DType;
+  readonly data: TypedArray;
+}
+
+/**
+ * The attributes of every kernel, by kernel name. Each op file adds its own entry by declaration merging,
+ * so a kernel whose attributes do not match its op, or that belongs to no op, does not compile.
+ */
+// biome-ignore lint/suspicious/noEmptyInterface: op files merge their entries into it
+export interface KernelAttributes {}
+
+export type KernelName = keyof KernelAttributes;
+
+/**
+ * A kernel on host memory. It must write every element of `output` (the memory is not cleared beforehand),
+ * must not write anything else, and must accept any strides and any floating dtype its op accepts.
+ * `output` never overlaps an input, except that a pointwise kernel may be given an input's exact view.
+ */
+export type HostKernel<Attributes> = (
+  inputs: readonly HostView[],
+  output: HostView,
+  attributes: Attributes,
+) => void;
+
+/** The kernels a host backend offers; an op without an entry runs its reference loops. */
+export type HostKernelSet = { readonly [K in KernelName]?: HostKernel<KernelAttributes[K]> };
+
+/** One kernel launch. `reference` is the op's own plain loop, used by backends that have nothing faster. */
+export interface KernelCall<K extends KernelName = KernelName> {
+  readonly kernel: K;
+  readonly reference: HostKernel<KernelAttributes[K]>;
+  readonly inputs: readonly View[];
+  readonly output: View;
+  readonly attributes: KernelAttributes[K];
+}
+
+/** What a backend says about itself, for reports and bug reports. */
+export interface BackendInfo {
+  readonly name: string;
+  readonly description: string;
+  readonly threads: number;
+}
+
+export interface Backend {
+  readonly name: string;
+  /** Uninitialised memory; throws a named error when it cannot be had. */
+  allocate(dtype: DType, length: number, category: MemoryCategory): Buffer;
+  /** Gives the memory back for reuse. Using the buffer afterwards is a bug of the caller. */
+  release(buffer: Buffer): void;
+  /** Moves a buffer's bytes to another class of the memory report. */
+  recategorize(buffer: Buffer, category: MemoryCategory): void;
+  run<K extends KernelName>(call: KernelCall<K>): void;
+  /** Copies `values` into the whole buffer. */
+  write(buffer: Buffer, values: ArrayLike<number>): void;
+  /** The buffer's elements, copied to the host once all work queued before is done. */
+  read(buffer: Buffer): Promise<TypedArray>;
+  /** The synchronous twin of `read`, on backends whose memory is the host's. */
+  readSync?(buffer: Buffer): TypedArray;
+  memoryReport(): MemoryReport;
+  info(): BackendInfo;
+}
