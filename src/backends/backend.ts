@@ -81,10 +81,12 @@ export interface Backend {
   run<K extends KernelName>(call: KernelCall<K>): void;
   /** Copies `values` into the whole buffer. */
   write(buffer: Buffer, values: ArrayLike<number>): void;
-  /** The buffer's elements, copied to the host once all work queued before is done. */
-  read(buffer: Buffer): Promise<TypedArray>;
+  /** Elements `start` to `end`, copied to the host once all work queued before is done. */
+  read(buffer: Buffer, start: number, end: number): Promise<TypedArray>;
   /** The synchronous twin of `read`, on backends whose memory is the host's. */
-  readSync?(buffer: Buffer): TypedArray;
+  readSync?(buffer: Buffer, start: number, end: number): TypedArray;
   memoryReport(): MemoryReport;
+  /** Starts a new peak measurement from what is live now. */
+  resetPeakMemory(): void;
   info(): BackendInfo;
 }

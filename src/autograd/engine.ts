@@ -1,0 +1,196 @@
+/**
+ * The backward pass. It walks the tape from the newest op to the oldest, asks each op for the gradient pieces of
+ * its inputs, shows every piece to the edge listeners, and only then sums them.
+ */
+
+import { onesLike, zerosLike } from "../tensor/create.ts";
+import { formatShape, sameShape } from "../tensor/layout.ts";
+import { outsideScopes } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { countingAsGradients } from "./defineOp.ts";
+import { enableGrad, noGrad } from "./mode.ts";
+import type { Node } from "./node.ts";
+import { emitEdge, hasEdgeListeners } from "./observers.ts";
+import { add } from "./ops/arithmetic.ts";
+import { clone } from "./ops/copy.ts";
+import { addInPlace } from "./ops/inPlace.ts";
+
+export interface BackwardOptions {
+  /** Keep the tape, to go through it again. Default: the value of `createGraph`. */
+  readonly retainGraph?: boolean;
+  /** Record the backward pass itself, so that gradients can be differentiated again. Default false. */
+  readonly createGraph?: boolean;
+}
+
+interface Root {
+  readonly tensor: Tensor;
+  readonly gradient: Tensor;
+}
+
+/** A gradient being summed. Only a sum that the engine made itself may be added to in place. */
+interface Sum {
+  readonly gradient: Tensor;
+  readonly owned: boolean;
+}
+
+/** Every node that the roots depend on, newest first; with `targets`, only those a target can be reached from. */
+function nodesInOrder(roots: readonly Root[], targets: ReadonlySet<Tensor> | null): Node[] {
+  const found = new Set<Node>();
+  const stack = roots.flatMap(({ tensor }) => (tensor.gradFn ? [tensor.gradFn] : []));
+  for (let node = stack.pop(); node; node = stack.pop()) {
+    if (found.has(node)) continue;
+    found.add(node);
+    for (const input of node.inputs) if (input.gradFn) stack.push(input.gradFn);
+  }
+  const nodes = [...found].sort((a, b) => b.id - a.id);
+  if (!targets) return nodes;
+  const leading = new Set<Node>();
+  for (const node of [...nodes].reverse())
+    if (node.inputs.some((input) => targets.has(input) || (input.gradFn && leading.has(input.gradFn))))
+      leading.add(node);
+  return nodes.filter((node) => leading.has(node));
+}
+
+/** Runs the tape. `finish` is given the complete gradient of every leaf, or of every target when there are some. */
+function run(
+  roots: readonly Root[],
+  targets: ReadonlySet<Tensor> | null,
+  { createGraph = false, retainGraph = createGraph }: BackwardOptions,
+  finish: (tensor: Tensor, gradient: Tensor) => void,
+): void {
+  const nodes = nodesInOrder(roots, targets);
+  const walked = new Set(nodes);
+  const sums = new Map<Tensor, Sum>();
+  const watched = hasEdgeListeners();
+
+  const wants = (tensor: Tensor): boolean =>
+    targets
+      ? targets.has(tensor) || (tensor.gradFn !== null && walked.has(tensor.gradFn))
+      : tensor.requiresGrad;
+  const accumulate = (tensor: Tensor, piece: Tensor): void => {
+    if (!sameShape(tensor.shape, piece.shape))
+      throw new Error(
+        `backward: a gradient of shape ${formatShape(piece.shape)} reached a tensor of shape ${formatShape(tensor.shape)}`,
+      );
+    const sum = sums.get(tensor);
+    if (!sum) sums.set(tensor, { gradient: piece, owned: false });
+    else if (sum.owned && !createGraph) addInPlace(sum.gradient, piece);
+    else sums.set(tensor, { gradient: add(sum.gradient, piece), owned: true });
+  };
+  const complete = (tensor: Tensor): Tensor | null => {
+    const sum = sums.get(tensor);
+    if (!sum) return null;
+    sums.delete(tensor);
+    return tensor.applyHooks(sum.gradient);
+  };
+
+  for (const { tensor, gradient } of roots) if (wants(tensor)) accumulate(tensor, gradient);
+  for (const node of nodes) {
+    const { output } = node;
+    const gradient = complete(output);
+    if (gradient) {
+      if (targets?.has(output)) finish(output, gradient);
+      else if (!targets && output.retainsGrad) finish(output, gradient);
+      node.inputs.forEach((to, slot) => {
+        if (!wants(to)) return;
+        const piece = node.piece(gradient, slot);
+        const seen = piece && watched ? emitEdge({ from: node, to, slot, gradient: piece }) : piece;
+        if (seen) accumulate(to, seen);
+      });
+    }
+    if (!retainGraph) node.release();
+  }
+  for (const tensor of [...sums.keys()]) {
+    const gradient = complete(tensor);
+    if (gradient) finish(tensor, gradient);
+  }
+}
+
+function rootGradient(operation: string, tensor: Tensor, gradient: Tensor | undefined): Tensor {
+  if (!tensor.requiresGrad)
+    throw new Error(
+      `${operation}: tensor ${formatShape(tensor.shape)} does not require grad; ` +
+        "nothing it was computed from has requiresGrad, or it was computed under noGrad()",
+    );
+  if (!gradient) {
+    if (tensor.size === 1) return onesLike(tensor);
+    throw new Error(
+      `${operation}: tensor ${formatShape(tensor.shape)} is not a scalar; pass the gradient to start from, or take its mean() or sum()`,
+    );
+  }
+  if (!sameShape(gradient.shape, tensor.shape) || gradient.dtype !== tensor.dtype)
+    throw new Error(
+      `${operation}: gradient ${formatShape(gradient.shape)} ${gradient.dtype} does not match ` +
+        `tensor ${formatShape(tensor.shape)} ${tensor.dtype}`,
+    );
+  return gradient;
+}
+
+function inMode(createGraph: boolean | undefined, body: () => void): void {
+  countingAsGradients(() => (createGraph ? enableGrad(body) : noGrad(body)));
+}
+
+/**
+ * Adds ∂tensor/∂leaf to the `grad` of every leaf that requires one. `gradient` (default 1 for a scalar) is the
+ * gradient to start from. Throws when the tensor is not a scalar and none is given, when nothing requires a
+ * gradient, when the tape was released by an earlier pass, or when a saved tensor was changed in place.
+ */
+export function backward(tensor: Tensor, gradient?: Tensor, options: BackwardOptions = {}): void {
+  inMode(options.createGraph, () => {
+    const root = { tensor, gradient: rootGradient("backward", tensor, gradient) };
+    run([root], null, options, (leaf, total) => {
+      leaf.grad = options.createGraph
+        ? leaf.grad
+          ? add(leaf.grad, total)
+          : total
+        : accumulateInto(leaf, total);
+    });
+  });
+}
+
+/** Adds to the leaf's gradient in memory that lives as long as the leaf, not only as long as the step's scope. */
+function accumulateInto(leaf: Tensor, total: Tensor): Tensor {
+  if (leaf.grad && !leaf.grad.storage.freed && !leaf.grad.requiresGrad) {
+    addInPlace(leaf.grad, total);
+    return leaf.grad;
+  }
+  const own = outsideScopes(() => (leaf.grad ? add(leaf.grad, total) : clone(total)));
+  own.storage.moveTo(leaf.storage.scope);
+  return own;
+}
+
+export interface GradOptions extends BackwardOptions {
+  /** Where to start, one per output; default 1 for scalars. */
+  readonly gradients?: readonly Tensor[];
+  /** Give zeros for an input that no output depends on, instead of an error. Default false. */
+  readonly allowUnused?: boolean;
+}
+
+/**
+ * Gradients of the outputs' sum with respect to `inputs`, without touching any `grad`. Throws like `backward`, and
+ * when an input has no part in the outputs unless `allowUnused`.
+ */
+export function grad(
+  outputs: Tensor | readonly Tensor[],
+  inputs: readonly Tensor[],
+  options: GradOptions = {},
+): Tensor[] {
+  const list = outputs instanceof Array ? outputs : [outputs];
+  const results = new Map<Tensor, Tensor>();
+  inMode(options.createGraph, () => {
+    const roots = list.flatMap((tensor, i) =>
+      options.allowUnused && !tensor.requiresGrad
+        ? []
+        : [{ tensor, gradient: rootGradient("grad", tensor, options.gradients?.[i]) }],
+    );
+    run(roots, new Set(inputs), options, (tensor, gradient) => void results.set(tensor, gradient));
+  });
+  return inputs.map((tensor, i) => {
+    const result = results.get(tensor);
+    if (result) return result;
+    if (options.allowUnused) return zerosLike(tensor);
+    throw new Error(
+      `grad: the outputs do not depend on input ${i} ${formatShape(tensor.shape)}; pass { allowUnused: true } for zeros`,
+    );
+  });
+}

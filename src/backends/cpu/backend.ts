@@ -1,0 +1,136 @@
+/** The CPU backend, first tier: typed arrays, reused by size, and loops that V8 compiles well. */
+import type {
+  Backend,
+  BackendInfo,
+  Buffer,
+  HostKernelSet,
+  HostView,
+  KernelCall,
+  KernelName,
+  View,
+} from "../backend.ts";
+import { bytesPerElement, createTypedArray, type DType, type TypedArray } from "../dtype.ts";
+import { MemoryAccount, type MemoryCategory, type MemoryReport } from "../memory.ts";
+
+/** Memory kept for reuse. Beyond it freed arrays go to the garbage collector. */
+const maxPooledBytes = 1 << 30;
+
+class CpuBuffer implements Buffer {
+  readonly dtype: DType;
+  readonly data: TypedArray;
+  category: MemoryCategory;
+
+  constructor(dtype: DType, data: TypedArray, category: MemoryCategory) {
+    this.dtype = dtype;
+    this.data = data;
+    this.category = category;
+  }
+
+  get length(): number {
+    return this.data.length;
+  }
+}
+
+export interface CpuBackendOptions {
+  readonly kernels: HostKernelSet;
+  /** Fills freed memory with NaN (or 0xEE bytes), so that a kernel that relies on cleared memory is caught. */
+  readonly poison?: boolean;
+}
+
+export class CpuBackend implements Backend {
+  readonly name = "cpu";
+  poison: boolean;
+  private readonly kernels: HostKernelSet;
+  private readonly account = new MemoryAccount();
+  private readonly pool = new Map<string, TypedArray[]>();
+  private pooledBytes = 0;
+
+  constructor({ kernels, poison = false }: CpuBackendOptions) {
+    this.kernels = kernels;
+    this.poison = poison;
+  }
+
+  allocate(dtype: DType, length: number, category: MemoryCategory): Buffer {
+    const bytes = length * bytesPerElement(dtype);
+    const reused = this.pool.get(`${dtype}${length}`)?.pop();
+    if (reused) this.pooledBytes -= bytes;
+    const buffer = new CpuBuffer(dtype, reused ?? this.create(dtype, length), category);
+    this.account.add(category, bytes);
+    return buffer;
+  }
+
+  release(buffer: Buffer): void {
+    const { data, dtype, category } = this.own(buffer);
+    this.account.remove(category, data.byteLength);
+    if (this.poison) data.fill(dtype === "f32" || dtype === "f64" ? Number.NaN : 0xee);
+    if (this.pooledBytes + data.byteLength > maxPooledBytes) return;
+    const key = `${dtype}${data.length}`;
+    const free = this.pool.get(key);
+    if (free) free.push(data);
+    else this.pool.set(key, [data]);
+    this.pooledBytes += data.byteLength;
+  }
+
+  recategorize(buffer: Buffer, category: MemoryCategory): void {
+    const own = this.own(buffer);
+    this.account.remove(own.category, own.data.byteLength);
+    this.account.add(category, own.data.byteLength);
+    own.category = category;
+  }
+
+  run<K extends KernelName>({ kernel, reference, inputs, output, attributes }: KernelCall<K>): void {
+    const run = this.kernels[kernel] ?? reference;
+    run(
+      inputs.map((view) => this.hostView(view)),
+      this.hostView(output),
+      attributes,
+    );
+  }
+
+  write(buffer: Buffer, values: ArrayLike<number>): void {
+    this.own(buffer).data.set(values);
+  }
+
+  async read(buffer: Buffer, start: number, end: number): Promise<TypedArray> {
+    return this.readSync(buffer, start, end);
+  }
+
+  readSync(buffer: Buffer, start: number, end: number): TypedArray {
+    return this.own(buffer).data.slice(start, end);
+  }
+
+  memoryReport(): MemoryReport {
+    return this.account.report(this.pooledBytes);
+  }
+
+  resetPeakMemory(): void {
+    this.account.resetPeak();
+  }
+
+  info(): BackendInfo {
+    return { name: this.name, description: "typed-array loops in JavaScript", threads: 1 };
+  }
+
+  private create(dtype: DType, length: number): TypedArray {
+    try {
+      return createTypedArray(dtype, length);
+    } catch (cause) {
+      const live = (this.account.report(0).liveBytes / 2 ** 20).toFixed(0);
+      throw new Error(
+        `cpu: cannot allocate ${length} elements of ${dtype} (${live} MiB are in use); ` +
+          "use a smaller batch, checkpoint() parts of the model, or run steps in scope()",
+        { cause },
+      );
+    }
+  }
+
+  private hostView({ buffer, shape, strides, offset }: View): HostView {
+    const { data, dtype } = this.own(buffer);
+    return { data, dtype, shape, strides, offset };
+  }
+
+  private own(buffer: Buffer): CpuBuffer {
+    if (buffer instanceof CpuBuffer) return buffer;
+    throw new Error("cpu: the tensor lives on another backend; move it with to(backend) first");
+  }
+}
