@@ -1,0 +1,34 @@
+/** The typed-array kernels of the CPU backend by kernel name. */
+import { batchNorm, batchNormInputGradient, batchNormSums, batchStatistics } from "./batchNorm.ts";
+import { concat } from "./concat.ts";
+import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "./conv2d.ts";
+import { copy } from "./copy.ts";
+import { matmul } from "./matmul.ts";
+import {
+  avgPool2d,
+  avgPool2dInputGradient,
+  maxPool2d,
+  maxPool2dInputGradient,
+  maxPool2dPick,
+} from "./pool.ts";
+import { sum } from "./reduce.ts";
+
+/** Kernels that a CPU backend runs in place of an op's reference loops. */
+export const loops = {
+  avgPool2d,
+  avgPool2dInputGradient,
+  batchNorm,
+  batchNormInputGradient,
+  batchNormSums,
+  batchStatistics,
+  concat,
+  conv2d,
+  conv2dInputGradient,
+  conv2dWeightGradient,
+  copy,
+  matmul,
+  maxPool2d,
+  maxPool2dInputGradient,
+  maxPool2dPick,
+  sum,
+};
