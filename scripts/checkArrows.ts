@@ -77,18 +77,21 @@ function rules(): IForbiddenRuleType[] {
       name: "src-runs-without-dev-dependencies",
       severity: "error",
       from: { path: "^src/" },
-      to: { dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"] },
+      to: {
+        dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"],
+        dependencyTypesNot: ["npm", "npm-optional", "npm-peer"],
+      },
     },
     { name: "imports-resolve", severity: "error", from: { path: "^src/" }, to: { couldNotResolve: true } },
     { name: "no-circles", severity: "error", from: {}, to: { circular: true } },
   ];
 }
 
-/** Emits the repository's TypeScript as JavaScript below node_modules, from where packages still resolve. */
+/** Emits the repository's TypeScript as JavaScript into a folder of its own, from where packages still resolve. */
 function stripTypes(): string {
-  const cache = path.join(root, "node_modules/.cache");
-  mkdirSync(cache, { recursive: true });
-  const emitted = mkdtempSync(path.join(cache, "arrows-"));
+  const reports = path.join(root, "reports");
+  mkdirSync(reports, { recursive: true });
+  const emitted = mkdtempSync(path.join(reports, "arrows-"));
   const tsc = path.join(root, "node_modules/typescript/bin/tsc");
   const options = ["--noEmit", "false", "--noCheck", "--rewriteRelativeImportExtensions", "--rootDir", root];
   execFileSync(process.execPath, [tsc, "-p", root, ...options, "--outDir", emitted], { stdio: "inherit" });
@@ -98,8 +101,12 @@ function stripTypes(): string {
 async function readImports(emitted: string): Promise<ICruiseResult> {
   const { output } = await cruise(
     readdirSync(emitted).filter((name) => checked.includes(name)),
-    // Packages lie above the emitted files: they are looked up, not read.
-    { baseDir: emitted, ruleSet: { forbidden: rules() }, validate: true, doNotFollow: { path: "^[.][.]/" } },
+    {
+      baseDir: emitted,
+      ruleSet: { forbidden: rules() },
+      validate: true,
+      doNotFollow: { path: "node_modules" },
+    },
     { conditionNames: ["node", "import", "default"], exportsFields: ["exports"] },
   );
   if (typeof output === "string") throw new Error(`dependency-cruiser gave text for a result: ${output}`);
