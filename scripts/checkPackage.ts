@@ -18,7 +18,7 @@ const Manifest = z.object({
 const RuntimeNames = z.record(z.string(), z.array(z.string()));
 
 const root = path.resolve(import.meta.dirname, "..");
-const bin = path.join(root, "node_modules");
+const tools = path.join(root, "node_modules");
 const { name, exports, peerDependencies } = Manifest.parse(
   JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")),
 );
@@ -27,12 +27,17 @@ const specifiers = Object.keys(exports)
   .filter((entry) => !entry.endsWith(".json"))
   .map((entry) => path.posix.join(name, entry));
 
-function run(command: string, args: readonly string[], cwd: string): string {
-  return execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
+/** Runs a tool that speaks to people; throws when it fails. */
+function run(command: string, args: readonly string[], cwd: string): void {
+  execFileSync(command, args, { cwd, stdio: ["ignore", process.stderr.fd, process.stderr.fd] });
+}
+
+function runNode(args: readonly string[], cwd: string): void {
+  run(process.execPath, args, cwd);
 }
 
 function pack(destination: string): string {
-  run("npm", ["pack", "--pack-destination", destination], root);
+  run("npm", ["pack", "--silent", "--pack-destination", destination], root);
   const tarball = readdirSync(destination).find((file) => file.endsWith(".tgz"));
   if (!tarball) throw new Error(`npm pack left no .tgz in ${destination}`);
   return path.join(destination, tarball);
@@ -42,7 +47,7 @@ function installInto(project: string, tarball: string): void {
   writeFileSync(path.join(project, "package.json"), JSON.stringify({ private: true, type: "module" }));
   // Optional peers are installed too, because an entry may need one.
   const peers = Object.entries(peerDependencies).map(([peer, range]) => `${peer}@${range}`);
-  run("npm", ["install", "--prefer-offline", "--ignore-scripts", tarball, ...peers], project);
+  run("npm", ["install", "--silent", "--prefer-offline", "--ignore-scripts", tarball, ...peers], project);
 }
 
 /** Every entry loaded by Node in one process, which must end by itself, and the names each one exports. */
@@ -54,7 +59,8 @@ for (const entry of ${JSON.stringify(specifiers)}) names[entry] = Object.keys(aw
 console.log(JSON.stringify(names));
 `,
   );
-  return RuntimeNames.parse(JSON.parse(run(process.execPath, ["load.js"], project)));
+  const output = execFileSync(process.execPath, ["load.js"], { cwd: project, encoding: "utf8" });
+  return RuntimeNames.parse(JSON.parse(output));
 }
 
 /**
@@ -89,7 +95,7 @@ function compile(project: string, module: string, moduleResolution: string): voi
     moduleResolution,
   };
   writeFileSync(path.join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["use.ts"] }));
-  run(process.execPath, [path.join(bin, "typescript/bin/tsc"), "-p", "."], project);
+  runNode([path.join(tools, "typescript/bin/tsc"), "-p", "."], project);
 }
 
 /** Source maps and declaration maps must point at files that were shipped. */
@@ -122,9 +128,9 @@ try {
   compile(folder, "NodeNext", "NodeNext");
   compile(folder, "ESNext", "Bundler");
   checkMaps(folder);
-  console.error(run(process.execPath, [path.join(bin, "publint/src/cli.js"), tarball, "--strict"], root));
-  const attw = path.join(bin, "@arethetypeswrong/cli/dist/index.js");
-  console.error(run(process.execPath, [attw, tarball, "--profile", "esm-only"], root));
+  runNode([path.join(tools, "publint/src/cli.js"), tarball, "--strict"], root);
+  const attw = path.join(tools, "@arethetypeswrong/cli/dist/index.js");
+  runNode([attw, tarball, "--profile", "esm-only", "--format", "table-flipped"], root);
   console.error(`package: ${specifiers.length} entries load and type-check from the tarball`);
 } finally {
   rmSync(folder, { recursive: true, force: true });
