@@ -1,0 +1,84 @@
+/** The comparison table: one row per measure, one column per network, sortable by any column. */
+
+import { formatRelative, scaleFor } from "../format.ts";
+import type { GradientReuseReport, ReportComparisonRow } from "../schema.ts";
+import { heading, table } from "./figure.ts";
+import { element, type Markup } from "./markup.ts";
+import { type Explain, numberCell, printed } from "./numbers.ts";
+
+const arrows = { higher: "↑ higher is better", lower: "↓ lower is better" };
+
+export function comparisonSection(report: GradientReuseReport, explain: Explain): Markup {
+  const names = report.variants.map((variant) => variant.name);
+  const changes = names.slice(1).map((name) => (names.length === 2 ? "Change" : `Change, ${name}`));
+  return element(
+    "section",
+    { id: "comparison" },
+    element("h2", {}, "Comparison"),
+    table({
+      caption: [
+        "The networks side by side. ",
+        element("strong", {}, "Bold"),
+        ": the better value where one direction is better. Small print: 95 % interval. Change: against ",
+        `${names[0] ?? ""}. Exact values on hover and in the CSV file.`,
+      ],
+      fileName: "comparison",
+      attributes: { class: "comparison", "data-sortable": true },
+      head: element(
+        "tr",
+        {},
+        heading("col", "Measure"),
+        heading("col", "Unit"),
+        [...names, ...changes].map((name) => heading("col", name, { class: "n" })),
+        heading("col", "Note"),
+      ),
+      body: report.comparison.map((row, index) => comparisonRow(row, index, explain)),
+    }),
+  );
+}
+
+function comparisonRow(row: ReportComparisonRow, index: number, explain: Explain): Markup {
+  const scale = scaleFor(row.unit, row.values);
+  const base = row.values[0] ?? null;
+  const present = row.values.filter((value) => value !== null);
+  const best = row.better === "higher" ? Math.max(...present) : Math.min(...present);
+  const unique = present.length > 1 && present.filter((value) => value === best).length === 1;
+  const arrow =
+    row.better === null
+      ? undefined
+      : element("span", { class: "arrow", title: arrows[row.better] }, arrows[row.better].slice(0, 1));
+  return element(
+    "tr",
+    {},
+    heading("row", [row.measure, arrow === undefined ? undefined : " ", arrow]),
+    element("td", {}, scale.label),
+    row.values.map((value, variant) => {
+      const interval = row.intervals?.[variant] ?? undefined;
+      const below =
+        interval === undefined
+          ? undefined
+          : element(
+              "span",
+              { class: "interval" },
+              interval.map((end, side) => [
+                side === 0 ? "" : " to ",
+                element("data", { value: end, "data-value": end }, printed(scale.format(end))),
+              ]),
+            );
+      const isBest = row.better !== null && unique && value === best;
+      const why = explain(`comparison[${index}].values[${variant}]`);
+      return numberCell(
+        value,
+        scale,
+        why,
+        { class: isBest ? "best" : undefined, title: value ?? undefined },
+        below,
+      );
+    }),
+    row.values.slice(1).map((value) => {
+      const change = base === null || value === null || base === 0 ? undefined : value / base - 1;
+      return element("td", { class: "n", "data-value": change }, printed(formatRelative(base, value)));
+    }),
+    element("td", { class: "note" }, row.note),
+  );
+}

@@ -1,0 +1,205 @@
+/** What was measured on the gradient pieces of a stage: heat maps at each sampled step, curves over training. */
+
+import { meanCosine } from "../derive.ts";
+import { formatNumber, formatRatio, scaleFor } from "../format.ts";
+import type { ReportMeasuredPieces, ReportPieceSample } from "../schema.ts";
+import { foldedTable, heading, slug, svgFigure } from "./figure.ts";
+import { heatMap } from "./heatMap.ts";
+import { lineChart } from "./lineChart.ts";
+import { element, type Markup } from "./markup.ts";
+import { type Explain, freeScale, numberCell, ratioCell } from "./numbers.ts";
+import type { StageView } from "./structure.ts";
+import { formatTick } from "./training.ts";
+import { symbolHtml, symbolPlain } from "./typeset.ts";
+
+/** The heat maps of one network's stage, drawn at its last sampled step. */
+export function heatMaps({ variant, stage, scope }: StageView): Markup {
+  const shown = stage.measured
+    .map((pieces, m) => ({ pieces, m }))
+    .filter(({ pieces }) => pieces.consumers.length > 1);
+  return element(
+    "div",
+    {},
+    element("h4", {}, variant),
+    shown.length === 0
+      ? element(
+          "p",
+          { class: "small" },
+          "No feature map of this stage receives two pieces that were sampled.",
+        )
+      : element(
+          "div",
+          { class: "heats" },
+          shown.map(({ pieces, m }) =>
+            svgFigure(
+              `${slug(variant)}-${slug(stage.name)}-cosine-${slug(pieces.featureMap)}`,
+              ["pieces at ", symbolHtml(pieces.featureMap)],
+              heatMap(pieces, pieces.samples.length - 1, `${scope} ${m}`),
+              { class: "small-figure" },
+            ),
+          ),
+        ),
+  );
+}
+
+interface Measure {
+  readonly name: string;
+  readonly of: (sample: ReportPieceSample) => number | null;
+  readonly domain: readonly [number, number] | undefined;
+}
+
+const measures: readonly Measure[] = [
+  { name: "mean cosine", of: meanCosine, domain: undefined },
+  { name: "shared energy", of: (sample) => sample.sharedEnergy, domain: [0, 1] },
+  { name: "first-direction share", of: (sample) => sample.firstDirectionShare, domain: [0, 1] },
+  { name: "effective rank", of: (sample) => sample.effectiveRank, domain: undefined },
+];
+
+/** Four measures over training, a line per feature map, on the same vertical scale for every network of `all`. */
+export function similarityCharts({ variant, stage }: StageView, all: readonly StageView[]): Markup {
+  return element(
+    "div",
+    {},
+    element("h4", {}, variant),
+    element(
+      "div",
+      { class: "quads" },
+      measures.map((measure) =>
+        svgFigure(
+          `${slug(variant)}-${slug(stage.name)}-${slug(measure.name)}`,
+          `${measure.name} of the pieces, a line per feature map`,
+          lineChart({
+            title: `${measure.name}, ${variant}, ${stage.name}`,
+            description: "One line per feature map that receives two pieces or more.",
+            yLabel: measure.name,
+            width: 330,
+            height: 210,
+            labelsAtEnd: true,
+            yDomain: measure.domain ?? commonDomain(measure, all),
+            formatY: formatTick,
+            series: severalPieces(stage.measured).map((pieces, style) => ({
+              label: pieces.featureMap,
+              style,
+              kind: pieces.samples.length <= 12 ? "marks" : undefined,
+              points: pieces.samples.map((sample) => ({ x: sample.step, y: measure.of(sample) })),
+            })),
+          }),
+          { class: "small-figure" },
+        ),
+      ),
+    ),
+  );
+}
+
+function severalPieces(measured: readonly ReportMeasuredPieces[]): ReportMeasuredPieces[] {
+  return measured.filter((pieces) => pieces.consumers.length > 1);
+}
+
+function commonDomain(measure: Measure, all: readonly StageView[]): [number, number] {
+  const values = all
+    .flatMap(({ stage }) => severalPieces(stage.measured).flatMap((pieces) => pieces.samples.map(measure.of)))
+    .filter((value) => value !== null);
+  const low = values.reduce((a, b) => Math.min(a, b), 0);
+  const high = values.reduce((a, b) => Math.max(a, b), low + 0.01);
+  return [low, high];
+}
+
+/** Correlation between the gradients of the two sides, one line per network that has two sides. */
+export function sideCorrelation(views: readonly StageView[], explain: Explain): Markup | undefined {
+  const withSides = views.filter(({ stage }) => stage.sides !== undefined);
+  const stageName = views[0]?.stage.name ?? "";
+  if (withSides.length === 0) return undefined;
+  return element(
+    "div",
+    {},
+    svgFigure(
+      `${slug(stageName)}-side-correlation`,
+      "Pearson correlation between the gradients of the dense side and of the bypass side.",
+      lineChart({
+        title: `Correlation between the sides, ${stageName}`,
+        description: "One line per network that has two sides.",
+        yLabel: "correlation between the sides",
+        formatY: formatTick,
+        series: withSides.map(({ stage, variant }) => ({
+          label: variant,
+          style: views.findIndex((view) => view.variant === variant),
+          kind: "marks" as const,
+          points: (stage.sides?.samples ?? []).map(({ step, correlation }) => ({ x: step, y: correlation })),
+        })),
+      }),
+    ),
+    withSides.map(({ stage, variant, path }) =>
+      foldedTable(`Numbers: correlation between the sides of ${variant}`, {
+        caption: `${variant}, ${stageName}: correlation between the gradients of the two sides`,
+        fileName: `${slug(variant)}-${slug(stageName)}-side-correlation`,
+        head: element(
+          "tr",
+          {},
+          ["Step", "Correlation"].map((text) => heading("col", text, { class: "n" })),
+        ),
+        body: (stage.sides?.samples ?? []).map(({ step, correlation }, i) =>
+          element(
+            "tr",
+            {},
+            numberCell(step, steps, ""),
+            ratioCell(correlation, explain(`${path}.sides.samples[${i}].correlation`)),
+          ),
+        ),
+      }),
+    ),
+  );
+}
+
+const steps = scaleFor("count", []);
+
+/** Every sampled number of a network's stage, one folded table per feature map. */
+export function sampleTables({ variant, stage, path }: StageView, explain: Explain): Markup {
+  return element(
+    "div",
+    { class: "folded" },
+    stage.measured.map((pieces, m) =>
+      sampleTable(variant, stage.name, pieces, `${path}.measured[${m}]`, explain),
+    ),
+  );
+}
+
+function sampleTable(
+  variant: string,
+  stageName: string,
+  { featureMap, consumers, samples }: ReportMeasuredPieces,
+  path: string,
+  explain: Explain,
+): Markup {
+  const pairs = consumers.flatMap((_, a) =>
+    consumers.slice(a + 1).map((__, offset) => [a, a + 1 + offset] as const),
+  );
+  const name = (index: number) => symbolHtml(consumers[index] ?? "");
+  const head = [
+    heading("col", "Step", { class: "n" }),
+    consumers.map((_, i) => heading("col", ["norm ", name(i)], { class: "n" })),
+    pairs.map(([a, b]) => heading("col", ["cos ", name(a), ", ", name(b)], { class: "n" })),
+    measures.slice(1).map((measure) => heading("col", measure.name, { class: "n" })),
+  ];
+  return foldedTable(["Numbers: ", variant, ", pieces at ", symbolHtml(featureMap)], {
+    caption: [
+      "Gradient pieces at ",
+      symbolHtml(featureMap),
+      ` of ${variant}, ${stageName}, at every sampled step`,
+    ],
+    fileName: `${slug(variant)}-${slug(stageName)}-pieces-${slug(symbolPlain(featureMap))}`,
+    head: element("tr", {}, head),
+    body: samples.map((sample, i) => {
+      const why = explain(`${path}.samples[${i}]`);
+      return element(
+        "tr",
+        {},
+        numberCell(sample.step, steps, why),
+        sample.norms.map((norm) => numberCell(norm, freeScale(formatNumber), why)),
+        pairs.map(([a, b]) => ratioCell(sample.cosine[a]?.[b] ?? null, why)),
+        ratioCell(sample.sharedEnergy, why),
+        ratioCell(sample.firstDirectionShare, why),
+        numberCell(sample.effectiveRank, freeScale(formatRatio), why),
+      );
+    }),
+  });
+}

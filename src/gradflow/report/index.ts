@@ -1,0 +1,21 @@
+/**
+ * The gradient reuse report: JSON with a schema, and the two ways to read it, a terminal table and one HTML page.
+ * Everything here is pure: data in, text out. Measuring and writing files is done elsewhere.
+ */
+
+export { renderHtml } from "./html/page.ts";
+export { parseReport, ReportError, reportJsonSchema, serializeReport } from "./json.ts";
+export type {
+  GradientReuseReport,
+  ReportComparisonRow,
+  ReportFeatureMap,
+  ReportMeasuredPieces,
+  ReportPieceSample,
+  ReportSide,
+  ReportStage,
+  ReportStructure,
+  ReportVariant,
+  ReportWeight,
+} from "./schema.ts";
+export { gradientReuseReportSchema, reportSchemaVersion } from "./schema.ts";
+export { renderTerminal, type TerminalOptions } from "./terminal.ts";
