@@ -2,33 +2,53 @@
 import { formatShape, type Shape } from "../../tensor/layout.ts";
 
 /** One value for height and width, or both. */
-export type NumberOrPair = number | readonly [height: number, width: number];
+export type Pair = number | readonly [vertical: number, horizontal: number];
 
 /** One margin for all sides, or [vertical, horizontal], or [top, bottom, left, right]. */
-export type PaddingSize =
+export type Padding =
   | number
   | readonly [vertical: number, horizontal: number]
   | readonly [top: number, bottom: number, left: number, right: number];
 
-/** Both entries of a size for height and width. */
-export function pair(value: NumberOrPair): readonly [height: number, width: number] {
-  return typeof value === "number" ? [value, value] : value;
+/** The values of `setting` for height and width. Throws unless both are integers >= 1. */
+export function pair(
+  op: string,
+  setting: string,
+  value: Pair,
+): readonly [vertical: number, horizontal: number] {
+  const both = typeof value === "number" ? ([value, value] as const) : value;
+  if (both.length !== 2 || !both.every((n) => Number.isInteger(n) && n >= 1))
+    throw new Error(`${op}: ${setting} ${format(value)} must be an integer >= 1 or a pair of such`);
+  return both;
 }
 
-/** The margin of each side: top, bottom, left, right. */
+/** The margin of each side: top, bottom, left, right. Throws unless all are integers >= 0. */
 export function padding4(
-  value: PaddingSize,
+  op: string,
+  value: Padding,
 ): readonly [top: number, bottom: number, left: number, right: number] {
-  if (typeof value === "number") return [value, value, value, value];
-  if (value.length === 4) return value;
-  const [vertical, horizontal] = value;
+  const given = typeof value === "number" ? ([value, value] as const) : value;
+  if ((given.length !== 2 && given.length !== 4) || !given.every((n) => Number.isInteger(n) && n >= 0))
+    throw new Error(
+      `${op}: padding ${format(value)} must be an integer >= 0, [vertical, horizontal] or [top, bottom, left, right]`,
+    );
+  if (given.length === 4) return given;
+  const [vertical, horizontal] = given;
   return [vertical, vertical, horizontal, horizontal];
+}
+
+function format(value: number | Shape): string {
+  return typeof value === "number" ? String(value) : formatShape(value);
+}
+
+/** Elements from the first to the last tap of a window, both included. */
+export function windowReach(kernel: number, dilation: number): number {
+  return dilation * (kernel - 1) + 1;
 }
 
 /**
  * How many windows of `kernel` taps, `dilation` apart, moving by `stride`, fit into `size` elements with margins:
- * floor((size + padBefore + padAfter - dilation * (kernel - 1) - 1) / stride) + 1.
- * Throws when none fits, or when a setting is not an integer in its range.
+ * floor((size + padBefore + padAfter - dilation * (kernel - 1) - 1) / stride) + 1. Throws when none fits.
  */
 export function outputExtent(
   op: string,
@@ -39,11 +59,6 @@ export function outputExtent(
   padAfter: number,
   dilation: number,
 ): number {
-  checkSetting(op, "kernel size", kernel, 1);
-  checkSetting(op, "stride", stride, 1);
-  checkSetting(op, "dilation", dilation, 1);
-  checkSetting(op, "padding", padBefore, 0);
-  checkSetting(op, "padding", padAfter, 0);
   const reach = windowReach(kernel, dilation);
   const room = size + padBefore + padAfter;
   if (reach > room)
@@ -52,17 +67,6 @@ export function outputExtent(
         `(extent ${size}, padding ${padBefore} + ${padAfter}); use a larger input, more padding or a smaller kernel`,
     );
   return Math.floor((room - reach) / stride) + 1;
-}
-
-/** Elements from the first to the last tap of a window, both included. */
-export function windowReach(kernel: number, dilation: number): number {
-  return dilation * (kernel - 1) + 1;
-}
-
-/** Throws unless `value` is an integer of at least `lowest`. */
-export function checkSetting(op: string, what: string, value: number, lowest: number): void {
-  if (!Number.isInteger(value) || value < lowest)
-    throw new Error(`${op}: ${what} ${value} must be an integer >= ${lowest}`);
 }
 
 /** Throws unless `shape` is that of a batch of images. */
