@@ -239,10 +239,10 @@ export function poolAttributes(
 ): Pool2dAttributes {
   checkImages(op, shape);
   const attributes = windows(
-    pair(kernelSize),
+    pair(op, "kernelSize", kernelSize),
     pair(op, "stride", stride),
     padding4(op, padding),
-    pair(dilation),
+    pair(op, "dilation", dilation),
   );
   const [top, bottom, left, right] = attributes.padding;
   const reach = [0, 1].map((i) => windowReach(attributes.kernelSize[i], attributes.dilation[i]));
