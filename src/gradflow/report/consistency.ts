@@ -133,8 +133,23 @@ function pieceIssues(pieces: ReportMeasuredPieces, path: Path): Inconsistency[] 
       ...sample.cosine.flatMap((row, r) =>
         sameLength(row, n, [...at, "cosine", r], "one column per consumer"),
       ),
+      ...symmetric(sample.cosine, [...at, "cosine"]),
     ];
   });
+}
+
+/** The page prints each pair once, so a matrix with two answers for a pair is refused. */
+function symmetric(matrix: readonly (readonly (number | null)[])[], path: Path): Inconsistency[] {
+  return matrix.flatMap((row, a) =>
+    row.flatMap((value, b) => {
+      const mirror = matrix[b]?.[a];
+      if (a >= b || mirror === undefined || mirror === value) return [];
+      const close = mirror !== null && value !== null && Math.abs(mirror - value) <= 1e-6;
+      return close
+        ? []
+        : [{ path: [...path, a, b], message: `not symmetric: ${value} here, ${mirror} at [${b}][${a}]` }];
+    }),
+  );
 }
 
 function sameLength(list: readonly unknown[], length: number, path: Path, rule: string): Inconsistency[] {

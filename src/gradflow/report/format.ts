@@ -102,12 +102,19 @@ export function formatChange(
   return `${percent < 0.1 ? "under 0.1" : percent.toFixed(1)} % ${value < baseline ? words[0] : words[1]}`;
 }
 
-/** The change from a baseline as a signed percentage, `-21.3 %`; empty where there is nothing to divide by. */
-export function formatRelative(baseline: number | null, value: number | null): string {
-  if (baseline === null || value === null || baseline === 0) return "";
-  const percent = (value / baseline - 1) * 100;
-  const digits = withoutNegativeZero(percent.toFixed(1));
-  return `${percent > 0 && digits !== "0.0" ? "+" : ""}${digits} %`;
+/**
+ * The change from a baseline, signed: percentage points for a fraction (`-0.16 pp`), else percent of the baseline
+ * (`-21.3 %`); empty where there is nothing to compare or to divide by.
+ */
+export function formatDifference(baseline: number | null, value: number | null, unit: string): string {
+  if (baseline === null || value === null) return "";
+  if (unit === "fraction") return `${signed((value - baseline) * 100, 2)} pp`;
+  return baseline === 0 ? "" : `${signed((value / baseline - 1) * 100, 1)} %`;
+}
+
+function signed(value: number, digits: number): string {
+  const text = withoutNegativeZero(value.toFixed(digits));
+  return value > 0 && Number(text) !== 0 ? `+${text}` : text;
 }
 
 function scale(label: string, factor: number, digits: number): Scale {

@@ -1,7 +1,7 @@
 /** The report in sentences: what was compared, what differs, and how sure one can be. Terminal and page share them. */
 
 import { cosineOverTraining, differenceInterval, duplicateTotals, mean, sampledSteps } from "./derive.ts";
-import { formatChange, formatRatio, formatValue } from "./format.ts";
+import { formatChange, formatRatio, formatValue, scaleFor } from "./format.ts";
 import type { GradientReuseReport, ReportVariant } from "./schema.ts";
 
 /** A variant's differences from the baseline, one sentence per topic. */
@@ -48,7 +48,7 @@ export function certainty(report: GradientReuseReport): string[] {
       ? "What the sampling costs was not measured."
       : `Sampling took ${formatValue(overheadFraction, "fraction")} of the training time.`;
   return [
-    `One seed (${meta.seed}): a difference that another seed would turn around cannot be told from one that it would not.`,
+    `One seed (${meta.seed}): another seed may turn a small difference around; repeat the run with other seeds before relying on it.`,
     steps === 0
       ? "No gradient pieces were sampled: the structure is exact, similarity is missing."
       : `Structure is counted exactly on the traced graph. Similarity is sampled: ${steps} ${steps === 1 ? "step" : "steps"}, ` +
@@ -68,9 +68,15 @@ function costSentence(baseline: ReportVariant, variant: ReportVariant): string |
   const parts = items.flatMap(([key, name, unit, words]) => {
     const [from, to] = [baseline.cost[key], variant.cost[key]];
     if (from === null || to === null) return [];
-    return `${formatChange(from, to, words)} ${name} (${formatValue(to, unit)} against ${formatValue(from, unit)})`;
+    return `${formatChange(from, to, words)} ${name} (${formatPair(to, from, unit)})`;
   });
   return parts.length === 0 ? undefined : `Cost: ${parts.join("; ")}.`;
+}
+
+/** Two values under one unit: `10.42 against 15.90 MFLOPs`. */
+function formatPair(value: number, baseline: number, unit: string): string {
+  const { label, format } = scaleFor(unit, [value, baseline]);
+  return `${format(value)} against ${format(baseline)}${label === "" ? "" : ` ${label}`}`;
 }
 
 function accuracySentence(baseline: ReportVariant, variant: ReportVariant): string | undefined {
@@ -92,14 +98,18 @@ function accuracySentence(baseline: ReportVariant, variant: ReportVariant): stri
 
 function structureSentence(baseline: ReportVariant, variant: ReportVariant): string {
   const [from, to] = [duplicateTotals(baseline), duplicateTotals(variant)];
+  const uses =
+    to.total === from.total
+      ? `${to.total} duplicated gradient uses in both`
+      : `${formatPair(to.total, from.total, "count")} duplicated gradient uses`;
   const weighted = formatChange(from.weightedByChannels, to.weightedByChannels, ["fewer", "more"]);
   const across =
     to.acrossSides === 0
       ? "no gradient updates weights on both sides of a stage"
       : `${to.acrossSides} pairs of weights share a gradient across the two sides of a stage`;
   return (
-    `Structure: ${to.total} duplicated gradient uses against ${from.total}; counted by channels ${weighted} ` +
-    `(${formatValue(to.weightedByChannels, "count")} against ${formatValue(from.weightedByChannels, "count")}); ${across}.`
+    `Structure: ${uses}; counted by channels ${weighted} ` +
+    `(${formatPair(to.weightedByChannels, from.weightedByChannels, "count")}); ${across}.`
   );
 }
 

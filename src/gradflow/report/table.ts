@@ -13,7 +13,7 @@ export interface TableColumn {
 export interface TableOptions {
   /** Columns of the terminal that the table may use. */
   readonly width: number;
-  /** Colours one padded cell; row -1 is the header. The text it returns must be as wide as the one it gets. */
+  /** Colours the text of one cell; row -1 is the header. What it returns must be as wide as what it gets. */
   readonly paint?: (text: string, row: number, column: number) => string;
 }
 
@@ -48,7 +48,8 @@ export function renderTable(
       kept
         .map((index) => {
           const text = index === first ? head : lineIndex === 0 ? (cells[index] ?? "") : "";
-          return paint(pad(text, natural[index] ?? 0, columns[index]?.align ?? "left"), row, index);
+          const painted = text === "" ? "" : paint(text, row, index);
+          return pad(painted, natural[index] ?? 0, columns[index]?.align ?? "left");
         })
         .join(gap)
         .trimEnd(),

@@ -3,9 +3,9 @@
 import { styleText } from "node:util";
 import { cosineOverTraining, gapReason } from "./derive.ts";
 import {
+  formatDifference,
   formatPathCount,
   formatRatio,
-  formatRelative,
   formatValue,
   notMeasured,
   scaleFor,
@@ -78,7 +78,7 @@ function comparison(report: GradientReuseReport, width: number, paint: Paint): s
     return [
       label === "" ? row.measure : `${row.measure} (${label})`,
       ...row.values.map(format),
-      ...row.values.slice(1).map((value) => formatRelative(row.values[0] ?? null, value)),
+      ...row.values.slice(1).map((value) => formatDifference(row.values[0] ?? null, value, row.unit)),
     ];
   });
   const best = report.comparison.map(({ values, better }) => bestIndex(values, better));
@@ -155,24 +155,24 @@ function equations(present: readonly NamedStage[], width: number, paint: Paint):
       style: undefined,
     })),
   ]);
-  const widths = blocks.map((block) => Math.max(...block.map(({ text }) => displayWidth(text))));
+  const widths = columns.map((block) => Math.max(...block.map(({ text }) => displayWidth(text))));
   const between = 4;
-  const needed = widths.reduce((sum, one) => sum + one, 0) + between * (blocks.length - 1);
+  const needed = widths.reduce((sum, one) => sum + one, 0) + between * (columns.length - 1);
   if (needed > width) {
-    return blocks.flatMap((block, index) => [
+    return blocks(false).flatMap((block, index) => [
       ...(index === 0 ? [] : [""]),
       ...block.flatMap(({ text, style }) =>
         wrapText(text, width, "    ").map((line) => (style === undefined ? line : paint(style, line))),
       ),
     ]);
   }
-  const height = Math.max(0, ...blocks.map((block) => block.length));
+  const height = Math.max(0, ...columns.map((block) => block.length));
   return Array.from({ length: height }, (_, row) =>
-    blocks
+    columns
       .map((block, index) => {
         const { text, style } = block[row] ?? { text: "", style: undefined };
-        const cell = pad(text, (widths[index] ?? 0) + (index < blocks.length - 1 ? between : 0), "left");
-        return style === undefined ? cell : paint(style, cell);
+        const painted = style === undefined ? text : paint(style, text);
+        return pad(painted, (widths[index] ?? 0) + (index < columns.length - 1 ? between : 0), "left");
       })
       .join("")
       .trimEnd(),
@@ -207,14 +207,15 @@ function reuse(present: readonly NamedStage[], width: number, paint: Paint): str
   ];
   const counts = present.flatMap(({ variant, stage }) => {
     const list = stage.structure.reuse.map(
-      ({ gradient, count }) => `${gradient} ${formatValue(count, "count")}`,
+      ({ gradient, count }) => `${gradient}\u00a0${formatValue(count, "count")}`,
     );
     return wrapText(`Weights updated per gradient, ${variant}: ${list.join(", ")}`, width, "  ");
   });
-  return [
-    ...renderTable(columns, rows, { width, paint: (text, row) => (row === -1 ? paint("bold", text) : text) }),
-    ...counts,
-  ];
+  const table = renderTable(columns, rows, {
+    width,
+    paint: (text, row) => (row === -1 ? paint("bold", text) : text),
+  });
+  return [...table, "", ...counts];
 }
 
 function mostPaths({ structure }: ReportStage): string {

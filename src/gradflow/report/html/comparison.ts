@@ -1,6 +1,6 @@
 /** The comparison table: one row per measure, one column per network, sortable by any column. */
 
-import { formatRelative, scaleFor } from "../format.ts";
+import { formatDifference, scaleFor } from "../format.ts";
 import type { GradientReuseReport, ReportComparisonRow } from "../schema.ts";
 import { heading, table } from "./figure.ts";
 import { element, type Markup } from "./markup.ts";
@@ -20,7 +20,7 @@ export function comparisonSection(report: GradientReuseReport, explain: Explain)
         "The networks side by side. ",
         element("strong", {}, "Bold"),
         ": the better value where one direction is better. Small print: 95 % interval. Change: against ",
-        `${names[0] ?? ""}. Exact values on hover and in the CSV file.`,
+        `${names[0] ?? ""}, in percent or, for shares, in percentage points (pp). Exact values on hover and in the CSV file.`,
       ],
       fileName: "comparison",
       attributes: { class: "comparison", "data-sortable": true },
@@ -77,7 +77,11 @@ function comparisonRow(row: ReportComparisonRow, index: number, explain: Explain
     }),
     row.values.slice(1).map((value) => {
       const change = base === null || value === null || base === 0 ? undefined : value / base - 1;
-      return element("td", { class: "n", "data-value": change }, printed(formatRelative(base, value)));
+      return element(
+        "td",
+        { class: "n", "data-value": change },
+        printed(formatDifference(base, value, row.unit)),
+      );
     }),
     element("td", { class: "note" }, row.note),
   );

@@ -25,13 +25,11 @@ export interface LineChart {
   readonly labelsAtEnd?: boolean;
   readonly width?: number;
   readonly height?: number;
-  /** How y values are printed at the ticks. */
-  readonly formatY: (value: number) => string;
 }
 
 /** Draws a line chart with the training step on the horizontal axis; missing points break the line. */
 export function lineChart(chart: LineChart): Markup {
-  const { width = 460, height = 280, series, labelsAtEnd = false } = chart;
+  const { width = 400, height = 256, series, labelsAtEnd = false } = chart;
   const named = series.filter((one) => one.kind !== "faint");
   const legend = labelsAtEnd ? [] : legendRows(named, width - 60);
   const frame = {
@@ -66,7 +64,7 @@ export function lineChart(chart: LineChart): Markup {
         element(
           "text",
           { class: "tick", x: frame.left - 6, y: toY(tick) + 4, "text-anchor": "end" },
-          printed(chart.formatY(tick)),
+          printed(tick.toFixed(tickDecimals(yTicks))),
         ),
       ),
     ),
@@ -143,12 +141,12 @@ interface LegendEntry {
   readonly x: number;
 }
 
-/** Breaks the legend into rows; text is taken as 7 units a letter, which is wide for a 12-unit sans serif. */
+/** Breaks the legend into rows; a letter is taken as 8 units, which is wide for a bold sans serif of 12. */
 function legendRows(series: readonly Series[], width: number): LegendEntry[][] {
   const rows: LegendEntry[][] = [];
   let x = Number.POSITIVE_INFINITY;
   for (const one of series) {
-    const needed = 42 + symbolPlain(one.label).slice(0, 40).length * 7;
+    const needed = 48 + symbolPlain(one.label).slice(0, 40).length * 8;
     if (x + needed > width) {
       rows.push([]);
       x = 0;
@@ -204,7 +202,7 @@ function endLabels(
     element(
       "g",
       { class: `series s${one.style % 8}` },
-      element("text", { class: "name", x: frame.right + 5, y: round(y + 4) }, symbolSvg(one.label)),
+      element("text", { class: "name", x: frame.right + 8, y: round(y + 4) }, symbolSvg(one.label)),
     ),
   );
 }
@@ -218,6 +216,11 @@ export function extent(values: readonly (number | null)[]): [number, number] {
   return low === high
     ? [low - Math.max(0.5, Math.abs(low) * 0.1), high + Math.max(0.5, Math.abs(high) * 0.1)]
     : [low, high];
+}
+
+/** As many decimals as the distance between two ticks needs. */
+function tickDecimals([first = 0, second = 1]: readonly number[]): number {
+  return Math.min(12, Math.max(0, -Math.floor(Math.log10(second - first) + 1e-9)));
 }
 
 /** Round numbers that cover low to high; `whole` keeps them integers. */

@@ -59,6 +59,4 @@ export function escapeText(text: string): string {
     .replace(forbidden, "\ufffd");
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the characters that a page must not hold
-const forbidden =
-  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ufffe\uffff]/g;
+const forbidden = /(?![\t\n\r])\p{Cc}|[\u202a-\u202e\u2066-\u2069\ufffe\uffff]/gu;

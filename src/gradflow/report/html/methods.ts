@@ -23,7 +23,8 @@ const computedHere = [
   },
   {
     figure: "change",
-    definition: "Value divided by the first network's value, minus 1.",
+    definition:
+      "Value divided by the first network's value, minus 1; for shares, the plain difference in percentage points (pp).",
     reference: "",
   },
 ];

@@ -44,7 +44,7 @@ export function numberCell(
   attributes: Attributes = {},
   below?: Content,
 ): Markup {
-  const common = { ...attributes, class: ["n", attributes["class"]].filter(Boolean).join(" ") };
+  const common = { ...attributes, class: ["n", attributes.class].filter(Boolean).join(" ") };
   if (value === null) return element("td", common, gap(why), below);
   return element("td", { ...common, "data-value": value }, printed(scale.format(value)), below);
 }

@@ -4,6 +4,7 @@ import { certainty, headlines, setting } from "../headlines.ts";
 import type { GradientReuseReport } from "../schema.ts";
 import { slug } from "./figure.ts";
 import { type Content, element, type Markup } from "./markup.ts";
+import { cosineOverview } from "./similarity.ts";
 
 /** Title, date, a notice if the run was stopped, contents. */
 export function pageHeader({ meta }: GradientReuseReport, stageNames: readonly string[]): Markup {
@@ -54,7 +55,7 @@ export function stageId(name: string, stageNames: readonly string[]): string {
 }
 
 /** The summary: what was compared, what differs, how sure. */
-export function summarySection(report: GradientReuseReport): Markup {
+export function summarySection(report: GradientReuseReport, stageNames: readonly string[]): Markup {
   const baseline = report.variants[0]?.name ?? "";
   return element(
     "section",
@@ -83,6 +84,7 @@ export function summarySection(report: GradientReuseReport): Markup {
         ),
       ),
     ),
+    cosineOverview(report, stageNames),
   );
 }
 

@@ -49,7 +49,7 @@ export function renderHtml(report: GradientReuseReport): string {
     element(
       "main",
       {},
-      summarySection(report),
+      summarySection(report, names),
       comparisonSection(report, explain),
       trainingSection(report, explain),
       names.map((name) => stageSection(report, name, explain)),

@@ -1,15 +1,14 @@
 /** What was measured on the gradient pieces of a stage: heat maps at each sampled step, curves over training. */
 
-import { meanCosine } from "../derive.ts";
+import { cosineOverTraining, meanCosine } from "../derive.ts";
 import { formatNumber, formatRatio, scaleFor } from "../format.ts";
-import type { ReportMeasuredPieces, ReportPieceSample } from "../schema.ts";
+import type { GradientReuseReport, ReportMeasuredPieces, ReportPieceSample } from "../schema.ts";
 import { foldedTable, heading, slug, svgFigure } from "./figure.ts";
 import { heatMap } from "./heatMap.ts";
-import { lineChart } from "./lineChart.ts";
+import { extent, lineChart, type Series } from "./lineChart.ts";
 import { element, type Markup } from "./markup.ts";
 import { type Explain, freeScale, numberCell, ratioCell } from "./numbers.ts";
 import type { StageView } from "./structure.ts";
-import { formatTick } from "./training.ts";
 import { symbolHtml, symbolPlain } from "./typeset.ts";
 
 /** The heat maps of one network's stage, drawn at its last sampled step. */
@@ -67,16 +66,15 @@ export function similarityCharts({ variant, stage }: StageView, all: readonly St
       measures.map((measure) =>
         svgFigure(
           `${slug(variant)}-${slug(stage.name)}-${slug(measure.name)}`,
-          `${measure.name} of the pieces, a line per feature map`,
+          `${variant}: ${measure.name}`,
           lineChart({
             title: `${measure.name}, ${variant}, ${stage.name}`,
             description: "One line per feature map that receives two pieces or more.",
             yLabel: measure.name,
-            width: 330,
-            height: 210,
+            width: 280,
+            height: 196,
             labelsAtEnd: true,
             yDomain: measure.domain ?? commonDomain(measure, all),
-            formatY: formatTick,
             series: severalPieces(stage.measured).map((pieces, style) => ({
               label: pieces.featureMap,
               style,
@@ -112,14 +110,20 @@ export function sideCorrelation(views: readonly StageView[], explain: Explain): 
   return element(
     "div",
     {},
+    element("h3", {}, "Correlation between the sides"),
+    element(
+      "p",
+      { class: "how" },
+      "Pearson correlation between the gradients of the dense side and of the bypass side: 0 says that they have " +
+        "nothing linear in common.",
+    ),
     svgFigure(
       `${slug(stageName)}-side-correlation`,
-      "Pearson correlation between the gradients of the dense side and of the bypass side.",
+      `${stageName}: correlation between the gradients of the two sides`,
       lineChart({
         title: `Correlation between the sides, ${stageName}`,
         description: "One line per network that has two sides.",
         yLabel: "correlation between the sides",
-        formatY: formatTick,
         series: withSides.map(({ stage, variant }) => ({
           label: variant,
           style: views.findIndex((view) => view.variant === variant),
@@ -151,6 +155,47 @@ export function sideCorrelation(views: readonly StageView[], explain: Explain): 
 }
 
 const steps = scaleFor("count", []);
+
+/** One chart per stage, the networks in it: the mean cosine of a stage's pieces over training. */
+export function cosineOverview(
+  report: GradientReuseReport,
+  stageNames: readonly string[],
+): Markup | undefined {
+  const charts = stageNames.map((name) => ({
+    name,
+    series: report.variants.flatMap((variant, style): Series[] => {
+      const samples = cosineOverTraining(variant.stages.filter((stage) => stage.name === name));
+      return [
+        {
+          label: variant.name,
+          style,
+          kind: "marks",
+          points: samples.map(({ step, value }) => ({ x: step, y: value })),
+        },
+      ];
+    }),
+  }));
+  const values = charts.flatMap(({ series }) => series.flatMap(({ points }) => points.map(({ y }) => y)));
+  if (values.every((value) => value === null)) return undefined;
+  const [low, high] = extent(values);
+  return element(
+    "div",
+    { class: "grid thirds" },
+    charts.map(({ name, series }) =>
+      svgFigure(
+        `${slug(name)}-mean-cosine`,
+        `${name}: mean cosine between the gradient pieces that meet at its feature maps.`,
+        lineChart({
+          title: `Mean cosine of gradient pieces, ${name}`,
+          description: "One line per network.",
+          yLabel: "mean cosine",
+          yDomain: [Math.min(0, low), high],
+          series,
+        }),
+      ),
+    ),
+  );
+}
 
 /** Every sampled number of a network's stage, one folded table per feature map. */
 export function sampleTables({ variant, stage, path }: StageView, explain: Explain): Markup {

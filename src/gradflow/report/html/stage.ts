@@ -8,7 +8,7 @@ import { type Content, element, type Markup } from "./markup.ts";
 import { type Explain, numberCell } from "./numbers.ts";
 import { stageId } from "./overview.ts";
 import { heatMaps, sampleTables, sideCorrelation, similarityCharts } from "./similarity.ts";
-import { stageDiagram } from "./stageDiagram.ts";
+import { diagramScale, stageDiagram } from "./stageDiagram.ts";
 import { equations, matrixLegend, reuseMatrix, type StageView, structureTables } from "./structure.ts";
 import { indexSymbols } from "./symbolIndex.ts";
 
@@ -28,6 +28,7 @@ export function stageSection(report: GradientReuseReport, name: string, explain:
       ];
     }),
   );
+  const scale = diagramScale(views.map(({ stage }) => stage.structure));
   const beside = (draw: (view: StageView) => Content) => element("div", { class: "grid" }, views.map(draw));
   return element(
     "section",
@@ -46,7 +47,7 @@ export function stageSection(report: GradientReuseReport, name: string, explain:
       svgFigure(
         `${slug(variant)}-${slug(name)}-diagram`,
         `${variant}, ${name}`,
-        stageDiagram(`${variant}, ${name}`, stage.structure, index),
+        stageDiagram(`${variant}, ${name}`, stage.structure, index, scale),
         { "data-scope": scope },
       ),
     ),
@@ -71,7 +72,7 @@ export function stageSection(report: GradientReuseReport, name: string, explain:
     element(
       "p",
       { class: "how" },
-      "Directed paths from the end of the stage to each feature map; lengths in layers.",
+      "Directed paths from the end of the stage back to each feature map: how many, and their shortest and longest length in layers. Size is height × width; reuse is the number of weights that the map's gradient updates.",
     ),
     beside((view) => structureTables(view, explain)),
     element("h3", {}, "Similarity of the pieces"),
@@ -84,6 +85,11 @@ export function stageSection(report: GradientReuseReport, name: string, explain:
     heatControls(views),
     beside(heatMaps),
     element("h3", {}, "Similarity over training"),
+    element(
+      "p",
+      { class: "how" },
+      "A line per feature map that receives two pieces or more; every network on the same scale.",
+    ),
     beside((view) => similarityCharts(view, views)),
     sideCorrelation(views, explain),
     views.map((view) => sampleTables(view, explain)),

@@ -17,9 +17,8 @@ const margin = 14;
 interface Placed {
   readonly map: ReportFeatureMap;
   readonly left: number;
-  readonly writer: ReportWeight | undefined;
-  /** Horizontal centre of the writer's circle. */
-  readonly writerX: number;
+  /** The layers that write the map, usually one, with the horizontal centres of their circles. */
+  readonly writers: readonly { readonly weight: ReportWeight; readonly x: number }[];
 }
 
 interface Piece {
@@ -45,29 +44,53 @@ function gradientPieces({ featureMaps, weights, duplicates }: ReportStructure): 
   });
 }
 
+/** What diagrams that stand side by side share, so that one can be laid over the other. */
+export interface DiagramScale {
+  readonly width: number;
+  readonly longest: number;
+  readonly mostChannels: number;
+}
+
+/** The common scale of several stages. */
+export function diagramScale(structures: readonly ReportStructure[]): DiagramScale {
+  const stages = structures.map((structure) => ({ structure, placed: place(structure) }));
+  const ends = stages.map(({ placed }) => (placed.at(-1)?.left ?? 0) + box.width + margin);
+  const spans = stages.flatMap(({ structure, placed }) =>
+    gradientPieces(structure).map((piece) => span(piece, placed)),
+  );
+  const channels = structures.flatMap(({ featureMaps }) => featureMaps.map((map) => map.channels));
+  return {
+    width: Math.max(320, ...ends),
+    longest: Math.max(1, ...spans),
+    mostChannels: Math.max(1, ...channels),
+  };
+}
+
 /** Draws the stage; `index` names its symbols for highlighting. */
-export function stageDiagram(name: string, structure: ReportStructure, index: SymbolIndex): Markup {
+export function stageDiagram(
+  name: string,
+  structure: ReportStructure,
+  index: SymbolIndex,
+  { width, longest, mostChannels }: DiagramScale,
+): Markup {
   const placed = place(structure);
   const pieces = gradientPieces(structure);
-  const width = Math.max(margin * 2 + 300, (placed.at(-1)?.left ?? 0) + box.width + margin);
-  const longest = Math.max(1, ...pieces.map((piece) => span(piece, placed)));
   const reach = Math.min(150, 34 + longest * 0.2);
   const top = margin + reach;
   const middle = top + box.height / 2;
   const bottom = top + box.height;
   const legendY = bottom + reach + 22;
-  const legend = diagramLegend(pieces, legendY, width);
-  const mostChannels = Math.max(1, ...structure.featureMaps.map((map) => map.channels));
+  const legend = diagramLegend(pieces, structure.featureMaps, legendY, width);
 
   const arcs = pieces.flatMap((piece) => {
     const from = placed.find(({ map }) => map.symbol === piece.map.symbol);
-    const to = placed.find(({ map }) => map.symbol === piece.weight.output);
+    const to = circleOf(piece.weight, placed);
     if (from === undefined || to === undefined) return [];
-    const siblings = pieces.filter(({ map }) => map === piece.map);
-    const order = siblings
-      .map((one) => placed.findIndex(({ map }) => map.symbol === one.weight.output))
-      .sort((a, b) => b - a);
-    const slot = (order.indexOf(placed.indexOf(to)) + 1) / (siblings.length + 1);
+    // Arcs to further layers leave further left, so that the arcs of one map do not cross.
+    const circles = pieces
+      .filter(({ map }) => map === piece.map)
+      .map(({ weight }) => circleOf(weight, placed) ?? 0);
+    const slot = (circles.filter((circle) => circle > to).length + 1) / (circles.length + 1);
     const x = from.left + box.width * slot;
     const height = (reach - 4) * (span(piece, placed) / longest) ** 0.75;
     const stroke = Math.round((1 + 2.2 * Math.sqrt(piece.map.channels / mostChannels)) * 10) / 10;
@@ -79,7 +102,7 @@ export function stageDiagram(name: string, structure: ReportStructure, index: Sy
       element("path", {
         class: "forward",
         ...marks,
-        d: `M${r(x)} ${top}C${r(x)} ${r(top - height * 1.3)} ${to.writerX} ${r(top - height * 1.3)} ${to.writerX} ${circleTop}`,
+        d: `M${r(x)} ${top}C${r(x)} ${r(top - height * 1.3)} ${to} ${r(top - height * 1.3)} ${to} ${circleTop}`,
       }),
       element(
         "g",
@@ -87,7 +110,7 @@ export function stageDiagram(name: string, structure: ReportStructure, index: Sy
         element("title", {}, `${names} (${pieceWords[piece.kind]}, ${piece.map.channels} channels)`),
         element("path", {
           "stroke-width": stroke,
-          d: `M${to.writerX} ${circleBottom}C${to.writerX} ${r(bottom + height * 1.3)} ${r(x)} ${r(bottom + height * 1.3)} ${r(x)} ${bottom + 6}`,
+          d: `M${to} ${circleBottom}C${to} ${r(bottom + height * 1.3)} ${r(x)} ${r(bottom + height * 1.3)} ${r(x)} ${bottom + 6}`,
         }),
         element("polygon", {
           points: `${r(x)},${bottom + 1} ${r(x - 3.6)},${bottom + 8} ${r(x + 3.6)},${bottom + 8}`,
@@ -123,23 +146,28 @@ const pieceWords = {
 function place({ featureMaps, weights }: ReportStructure): Placed[] {
   let x = margin;
   return featureMaps.map((map) => {
-    const writer = weights.find((weight) => weight.output === map.symbol);
-    const writerX = x + radius;
-    if (writer !== undefined) x += radius * 2 + 12;
+    const writers = weights
+      .filter((weight) => weight.output === map.symbol)
+      .map((weight, i) => ({ weight, x: x + radius + i * (radius * 2 + 4) }));
+    if (writers.length > 0) x += writers.length * (radius * 2 + 4) + 8;
     const left = x;
     x += box.width + space;
-    return { map, left, writer, writerX };
+    return { map, left, writers };
   });
 }
 
 function span({ map, weight }: Piece, placed: readonly Placed[]): number {
   const from = placed.find((one) => one.map === map);
-  const to = placed.find((one) => one.writer === weight);
-  return from === undefined || to === undefined ? 0 : Math.abs(to.writerX - from.left - box.width / 2);
+  const to = circleOf(weight, placed);
+  return from === undefined || to === undefined ? 0 : Math.abs(to - from.left - box.width / 2);
+}
+
+function circleOf(weight: ReportWeight, placed: readonly Placed[]): number | undefined {
+  return placed.flatMap((one) => one.writers).find((writer) => writer.weight === weight)?.x;
 }
 
 function drawNode(
-  { map, left, writer, writerX }: Placed,
+  { map, left, writers }: Placed,
   top: number,
   middle: number,
   index: SymbolIndex,
@@ -148,8 +176,11 @@ function drawNode(
   const readers = weights.filter((weight) => weight.sources.includes(map.symbol));
   const memberships = [index.gradient(map.gradient), ...readers.map((weight) => index.weight(weight.symbol))];
   const size = `${map.channels} × ${map.height} × ${map.width}`;
-  const layer = writer !== undefined && [
-    element("line", { class: "axis", x1: writerX + radius, x2: left, y1: middle, y2: middle }),
+  const first = writers[0];
+  const link =
+    first !== undefined &&
+    element("line", { class: "axis", x1: first.x + radius, x2: left, y1: middle, y2: middle });
+  const layers = writers.map(({ weight: writer, x }) =>
     element(
       "g",
       {
@@ -159,12 +190,13 @@ function drawNode(
         "aria-label": `Layer ${symbolPlain(writer.symbol)}: show the gradients that update it`,
       },
       element("title", {}, `${symbolPlain(writer.symbol)} = ${writer.modulePath}`),
-      element("circle", { cx: writerX, cy: middle, r: radius }),
-      element("text", { x: writerX, y: middle + 3.5, "text-anchor": "middle" }, symbolSvg(writer.symbol)),
+      element("circle", { cx: x, cy: middle, r: radius }),
+      element("text", { x, y: middle + 3.5, "text-anchor": "middle" }, symbolSvg(writer.symbol)),
     ),
-  ];
+  );
   return [
-    layer,
+    link,
+    layers,
     element(
       "g",
       {
@@ -193,9 +225,13 @@ function drawNode(
   ];
 }
 
+const sideWords = { dense: "dense side", bypass: "bypass side", shared: "both sides" } as const;
+
+/** Keys under the diagram for what occurs in it: kinds of pieces, then sides of feature maps. */
 function diagramLegend(
   pieces: readonly Piece[],
-  y: number,
+  maps: readonly ReportFeatureMap[],
+  top: number,
   width: number,
 ): { content: Content; height: number } {
   const kinds = (["first", "duplicate", "across"] as const).filter((kind) =>
@@ -206,24 +242,41 @@ function diagramLegend(
     duplicate: "duplicate: same gradient, further layer",
     across: "duplicate across the two sides",
   };
+  const sides = (["dense", "bypass", "shared"] as const).filter((side) =>
+    maps.some((map) => map.side === side),
+  );
   let x = 2;
-  let row = 0;
-  const entries = kinds.map((kind) => {
-    const needed = 44 + words[kind].length * 6.3;
+  let y = top;
+  const key = (name: string, text: string, draw: (x: number, y: number) => Markup): Markup => {
+    const needed = 46 + text.length * 6.9;
     if (x > 2 && x + needed > width) {
       x = 2;
-      row += 1;
+      y += 18;
     }
-    const entry = element(
+    const drawn = element(
       "g",
-      { class: `piece ${kind}` },
-      element("path", { "stroke-width": 2.4, d: `M${x} ${y + row * 17 - 4}h28` }),
-      element("text", { class: "label", x: x + 34, y: y + row * 17 }, words[kind]),
+      { class: name },
+      draw(x, y),
+      element("text", { class: "label", x: x + 34, y }, text),
     );
     x += needed;
-    return entry;
-  });
-  return { content: entries, height: row * 17 + 8 };
+    return drawn;
+  };
+  const pieceKeys = kinds.map((kind) =>
+    key(`piece ${kind}`, words[kind], (left, base) =>
+      element("path", { "stroke-width": 2.4, d: `M${left} ${base - 4}h28` }),
+    ),
+  );
+  if (sides.length > 0 && kinds.length > 0) {
+    x = 2;
+    y += 18;
+  }
+  const sideKeys = sides.map((side) =>
+    key(`map ${side}`, sideWords[side], (left, base) =>
+      element("rect", { x: left + 4, y: base - 11, width: 20, height: 13, rx: 3 }),
+    ),
+  );
+  return { content: [pieceKeys, sideKeys], height: y - top + 8 };
 }
 
 function describe({ featureMaps, weights, duplicates }: ReportStructure, pieces: readonly Piece[]): string {

@@ -4,7 +4,7 @@ import { formatPathCount, scaleFor } from "../format.ts";
 import type { ReportStage } from "../schema.ts";
 import { foldedTable, heading, slug, table } from "./figure.ts";
 import { type Content, element, type Markup } from "./markup.ts";
-import { type Explain, numberCell } from "./numbers.ts";
+import { type Explain, number, numberCell } from "./numbers.ts";
 import type { SymbolIndex } from "./symbolIndex.ts";
 import { equationHtml, symbolHtml, symbolPlain } from "./typeset.ts";
 
@@ -40,7 +40,7 @@ export function reuseMatrix({ variant, stage, index, scope }: StageView): Markup
     "div",
     { "data-scope": scope },
     table({
-      caption: `${variant}: which gradients update which weights`,
+      caption: variant,
       fileName: `${slug(variant)}-${slug(stage.name)}-reuse-matrix`,
       attributes: { class: "matrix" },
       head: element(
@@ -161,14 +161,14 @@ export function structureTables({ variant, stage, scope, index, path }: StageVie
     "div",
     { "data-scope": scope },
     table({
-      caption: `${variant}: feature maps and the gradient paths that reach them`,
+      caption: `${variant}: feature maps and gradient paths`,
       fileName: `${base}-feature-maps`,
       head: element(
         "tr",
         {},
         heading("col", "Map"),
         heading("col", "Side"),
-        ["Channels", "Height", "Width", "Reuse", "Paths", "Shortest", "Longest"].map(numeric),
+        ["Channels", "Size", "Reuse", "Paths", "Length"].map(numeric),
       ),
       body: featureMaps.map((map) => {
         const used = reuse.find((entry) => entry.gradient === map.gradient);
@@ -178,14 +178,25 @@ export function structureTables({ variant, stage, scope, index, path }: StageVie
           { "data-in": index.gradient(map.gradient) },
           heading("row", symbolHtml(map.symbol)),
           element("td", {}, map.side),
-          [map.channels, map.height, map.width].map((value) => numberCell(value, counts, noGap)),
+          numberCell(map.channels, counts, noGap),
+          element(
+            "td",
+            { class: "n" },
+            number(map.height, "count", noGap),
+            " × ",
+            number(map.width, "count", noGap),
+          ),
           used === undefined ? missing() : numberCell(used.count, counts, noGap),
           route === undefined
-            ? [missing(), missing(), missing()]
+            ? [missing(), missing()]
             : [
                 element("td", { class: "n", "data-value": route.count }, pathCount(route.count)),
-                numberCell(route.shortest, counts, noGap),
-                numberCell(route.longest, counts, noGap),
+                element(
+                  "td",
+                  { class: "n" },
+                  number(route.shortest, "count", noGap),
+                  route.shortest === route.longest ? undefined : ["–", number(route.longest, "count", noGap)],
+                ),
               ],
         );
       }),

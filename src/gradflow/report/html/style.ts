@@ -29,8 +29,10 @@ footer{margin-top:56px;padding-top:20px;padding-bottom:48px;border-top:1px solid
 nav ul{display:flex;flex-wrap:wrap;gap:4px 20px;list-style:none;margin:18px 0 0;padding:0}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:28px 36px;align-items:start}
 .grid>*{min-width:0}
+.grid.thirds{grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr))}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:20px}
-.card{background:var(--raised);border-radius:8px;padding:16px 20px;min-width:0}
+.cards+.grid{margin-top:28px}
+.card{align-self:start;background:var(--raised);border-radius:8px;padding:16px 20px;min-width:0}
 .card h3{margin:0 0 .5em}
 .card ul{margin:0;padding-left:1.1em}
 .card li{margin:.4em 0;overflow-wrap:anywhere}
@@ -49,6 +51,7 @@ th,td{padding:5px 12px 5px 0;text-align:left;vertical-align:top}
 th:last-child,td:last-child{padding-right:4px}
 thead th{border-bottom:1.5px solid var(--ink);vertical-align:bottom;white-space:nowrap}
 tbody th{font-weight:500}
+.compact tbody th,.comparison tbody th{min-width:14ch}
 tbody tr+tr>*{border-top:1px solid var(--grid)}
 tbody tr:last-child>*{border-bottom:1.5px solid var(--ink)}
 .n{text-align:right;white-space:nowrap;padding-left:12px}
@@ -71,6 +74,7 @@ details{margin:10px 0}
 summary{cursor:pointer;color:var(--link);font-size:.92rem;overflow-wrap:anywhere}
 details .scroll{margin-top:8px;max-height:420px;overflow:auto}
 .folded{margin-top:14px}
+sup{line-height:0}
 .matrix th,.matrix td{text-align:center;padding:3px 4px;min-width:38px;height:34px;vertical-align:middle}
 .matrix tbody tr>*,.matrix tbody tr+tr>*,.matrix thead th{border:2px solid var(--page)}
 .matrix .off{background:var(--raised)}
@@ -89,8 +93,10 @@ const mathematics = `
 .symbol,.equations{font-family:"STIX Two Math","STIX Two Text","Cambria Math",Cambria,"TeX Gyre Termes","Liberation Serif",Georgia,"Times New Roman",serif}
 .symbol{white-space:nowrap;font-weight:400}
 .symbol sub,.symbol sup{font-size:.72em;line-height:0;font-style:normal}
-.scripts{display:inline-flex;flex-direction:column;vertical-align:-.42em;line-height:1;text-align:left}
-.scripts sup,.scripts sub{position:static;vertical-align:baseline;line-height:.95}
+.symbol sup{font-size:1em;vertical-align:baseline}
+.primes-1 sub{margin-left:-.34em}
+.primes-2 sub{margin-left:-.62em}
+.primes-3 sub{margin-left:-.9em}
 .equations{list-style:none;margin:0 0 .8em;padding:0;font-size:1.13rem;line-height:1.75}
 .equations li{padding-left:1.6em;text-indent:-1.6em}
 .equations .symbol{text-indent:0}
@@ -108,7 +114,7 @@ svg text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;fi
 svg .letter{font-family:"STIX Two Text",Cambria,"TeX Gyre Termes","Liberation Serif",Georgia,"Times New Roman",serif;font-style:italic;font-size:1.15em}
 svg .index{font-size:.75em}
 svg .tick,svg .label{fill:var(--soft);font-size:11px}
-.chart{display:block;width:100%;max-width:640px;height:auto}
+.chart{display:block;width:100%;max-width:560px;height:auto}
 svg .rule{stroke:var(--grid)}
 svg .axis{stroke:var(--soft);stroke-width:1}
 .series path{fill:none;stroke:var(--line);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
@@ -124,6 +130,7 @@ svg .axis{stroke:var(--soft);stroke-width:1}
 .s7 path{stroke-dasharray:3 6}
 .faint path{stroke-dasharray:none}
 .quads{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,270px),1fr));gap:10px 18px}
+.small-figure .chart{max-width:420px}
 .small-figure figcaption{font-size:.84rem}
 .diagram{display:block;width:100%;max-width:880px;height:auto}
 .diagram[data-min=wide]{min-width:560px}
@@ -135,6 +142,7 @@ svg .axis{stroke:var(--soft);stroke-width:1}
 .piece.across path{stroke:var(--across);stroke-dasharray:1.5 3.5;stroke-linecap:round}
 .piece.across polygon{fill:var(--across)}
 .layer circle{fill:var(--page);stroke:var(--ink);stroke-width:1.3}
+.diagram .label{font-size:12px}
 .layer text{font-size:10.5px}
 .map rect{fill:var(--main-fill);stroke:var(--main-line);stroke-width:1.3}
 .map.dense rect{fill:var(--dense-fill);stroke:var(--dense-line)}

@@ -1,5 +1,6 @@
 /** Loss and accuracy over training, one line per network, with the numbers behind them. */
 
+import { mean } from "../derive.ts";
 import { formatNumber, scaleFor } from "../format.ts";
 import type { GradientReuseReport, ReportVariant } from "../schema.ts";
 import { foldedTable, heading, slug, svgFigure } from "./figure.ts";
@@ -15,14 +16,14 @@ export function trainingSection(report: GradientReuseReport, explain: Explain): 
   const smoothing =
     window === 1
       ? "Every recorded step is drawn."
-      : `Faint: every recorded step. Bold: mean of the last ${window} recorded steps or fewer.`;
+      : `Faint: every recorded step. Bold: moving mean over ${window} recorded steps.`;
   return element(
     "section",
     { id: "training" },
     element("h2", {}, "Training"),
     element(
       "div",
-      { class: "grid" },
+      { class: "grid thirds" },
       svgFigure(
         "training-loss",
         `Training loss of each step's own batch. ${smoothing}`,
@@ -31,7 +32,6 @@ export function trainingSection(report: GradientReuseReport, explain: Explain): 
           description: report.variants.map(lossWords).join(" "),
           yLabel: "loss",
           series: curveSeries(report.variants, (variant) => variant.curves.loss),
-          formatY: formatTick,
         }),
       ),
       svgFigure(
@@ -42,7 +42,6 @@ export function trainingSection(report: GradientReuseReport, explain: Explain): 
           description: "Accuracy on the training batches over the steps.",
           yLabel: "training accuracy (%)",
           series: curveSeries(report.variants, (variant) => variant.curves.trainAccuracy.map(percent)),
-          formatY: formatTick,
         }),
       ),
       svgFigure(
@@ -63,7 +62,6 @@ export function trainingSection(report: GradientReuseReport, explain: Explain): 
               })),
             }),
           ),
-          formatY: formatTick,
         }),
       ),
     ),
@@ -80,9 +78,10 @@ function curveSeries(
     const points = variant.curves.step.map((x, i) => ({ x, y: values[i] ?? null }));
     const window = smoothingWindow(variant);
     if (window === 1) return [{ label: variant.name, style, points }];
+    const half = (window - 1) / 2;
     const smooth = points.map(({ x }, i) => ({
       x,
-      y: meanOf(values.slice(Math.max(0, i - window + 1), i + 1)),
+      y: mean(values.slice(Math.max(0, i - half), i + half + 1)),
     }));
     return [
       { label: variant.name, style, points, kind: "faint" },
@@ -91,13 +90,9 @@ function curveSeries(
   });
 }
 
+/** Points in the moving mean, an odd number; 1 leaves the curve as it is. */
 function smoothingWindow({ curves }: ReportVariant): number {
-  return curves.step.length < smoothFrom ? 1 : Math.ceil(curves.step.length / 20);
-}
-
-function meanOf(values: readonly (number | null)[]): number | null {
-  const present = values.filter((value) => value !== null);
-  return present.length === 0 ? null : present.reduce((sum, value) => sum + value, 0) / present.length;
+  return curves.step.length < smoothFrom ? 1 : 2 * Math.round(curves.step.length / 50) + 1;
 }
 
 function lossWords({ name, curves }: ReportVariant): string {
@@ -106,11 +101,6 @@ function lossWords({ name, curves }: ReportVariant): string {
 
 function percent(fraction: number | null): number | null {
   return fraction === null ? null : fraction * 100;
-}
-
-/** A tick of an axis: as many digits as round steps need. */
-export function formatTick(value: number): string {
-  return String(Number(value.toPrecision(6)));
 }
 
 function curveTables({ name, curves }: ReportVariant, index: number, explain: Explain): Markup {

@@ -33,11 +33,16 @@ export function symbolHtml(symbol: string): Markup {
 }
 
 function partsHtml({ letter, index, primes: marks }: SymbolParts): Markup {
-  const scripts =
-    marks === ""
-      ? element("sub", {}, index)
-      : element("span", { class: "scripts" }, element("sup", {}, marks), element("sub", {}, index));
-  return element("span", { class: "symbol" }, element("var", {}, letter), scripts);
+  // The index stands under the primes, as in print: the style sheet moves it back by their width.
+  const count = marks === "" ? 0 : Math.max(1, primes.indexOf(marks));
+  const above = count > 0 && element("sup", {}, marks);
+  return element(
+    "span",
+    { class: count > 0 ? `symbol primes-${count}` : "symbol" },
+    element("var", {}, letter),
+    above,
+    element("sub", {}, index),
+  );
 }
 
 /** A symbol as the content of an SVG text element. */
