@@ -14,7 +14,7 @@ import type { DType } from "../backends/dtype.ts";
 import { sizeOf } from "../tensor/layout.ts";
 import { Storage } from "../tensor/storage.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { currentModulePath, isGradEnabled } from "./mode.ts";
+import { currentModulePath, isGradEnabled, noGrad } from "./mode.ts";
 import { Node } from "./node.ts";
 import { emitOp, hasOpListeners } from "./observers.ts";
 
@@ -87,6 +87,11 @@ interface OpDescription<Attributes> {
 /** An op that computes: the backend runs a kernel of this name or, where it has none, the reference loop. */
 export interface KernelOpSpec<K extends KernelName> extends OpDescription<KernelAttributes[K]> {
   readonly name: K;
+  /**
+   * Appends inputs that are computed from the others (the statistics of a batch, say), where the caller did not
+   * pass them; the gradient rules account for how they depend on the others.
+   */
+  completeInputs?(inputs: readonly Tensor[], attributes: KernelAttributes[K]): readonly Tensor[];
   /** Output type; throws an error that names the op, the shapes that clash, and the remedy. */
   infer(inputs: readonly TensorType[], attributes: KernelAttributes[K]): TensorType;
   /** Plain loops over any strides: the truth that all faster kernels are tested against. */
@@ -183,10 +188,12 @@ export interface Differentiable<Attributes> {
  */
 export function record<Attributes>(
   op: Differentiable<Attributes>,
-  inputs: readonly Tensor[],
+  given: readonly Tensor[],
   output: Tensor,
   attributes: Attributes,
 ): Tensor {
+  // A copy: callers go on using their arrays (a dense block pushes to the list that it concatenates).
+  const inputs = [...given];
   const rules = op.gradients;
   const ruleOf = (index: number) => rules[Math.min(index, rules.length - 1)] ?? null;
   if (isGradEnabled() && inputs.some((input, index) => input.requiresGrad && ruleOf(index) !== null)) {
@@ -226,6 +233,10 @@ export function record<Attributes>(
 
 /** Defines an op that a kernel computes, and registers it. */
 export function defineOp<K extends KernelName>(spec: KernelOpSpec<K>): Op<KernelAttributes[K]> {
+  const complete = (inputs: readonly Tensor[], attributes: KernelAttributes[K]): readonly Tensor[] => {
+    const { completeInputs } = spec;
+    return completeInputs ? noGrad(() => completeInputs(inputs, attributes)) : inputs;
+  };
   const execute = (
     inputs: readonly Tensor[],
     attributes: KernelAttributes[K],
@@ -245,12 +256,14 @@ export function defineOp<K extends KernelName>(spec: KernelOpSpec<K>): Op<Kernel
       });
     return output;
   };
-  const op: Op<KernelAttributes[K]> = (inputs, attributes) =>
-    record(spec, inputs, execute(inputs, attributes, false), attributes);
+  const op: Op<KernelAttributes[K]> = (inputs, attributes) => {
+    const all = complete(inputs, attributes);
+    return record(spec, all, execute(all, attributes, false), attributes);
+  };
   const registered = (sample: Sample<KernelAttributes[K]>): RegisteredSample => ({
     ...sample,
     run: (inputs) => op(inputs, sample.attributes),
-    runReference: (inputs) => execute(inputs, sample.attributes, true),
+    runReference: (inputs) => execute(complete(inputs, sample.attributes), sample.attributes, true),
     flops: () => {
       const types = sample.inputs.map(({ shape, dtype = "f64" }) => ({ shape, dtype }));
       return spec.flops(types, spec.infer(types, sample.attributes), sample.attributes);

@@ -8,7 +8,7 @@ import { grad } from "./engine.ts";
 import { enableGrad, isGradEnabled } from "./mode.ts";
 
 /** A second name for a tensor, on the tape as an op of its own. */
-const alias: ViewOp<object> = defineView({
+const aliasView: ViewOp<object> = defineView({
   name: "alias",
   summary: "x itself, as a tensor of its own on the tape",
   layout: (input) => input,
@@ -16,6 +16,11 @@ const alias: ViewOp<object> = defineView({
   samples: () => [{ inputs: [{ shape: [2, 3] }], attributes: {} }],
   draw: (source) => ({ inputs: [{ shape: source.shape(0, 4) }], attributes: {} }),
 });
+
+/** The same memory as a tensor of its own on the tape, so that it can carry hooks of its own. */
+export function alias(x: Tensor): Tensor {
+  return aliasView(x, {});
+}
 
 /**
  * A gradient rule that differentiates `definition`, the op written with other ops. `inputs` says which inputs the
@@ -53,7 +58,7 @@ function differentiateDefinition<Attributes>(
 }
 
 function asVariable(x: Tensor): Tensor {
-  const variable = alias(x, {});
+  const variable = alias(x);
   if (!variable.requiresGrad && (x.dtype === "f32" || x.dtype === "f64")) variable.requiresGrad = true;
   return variable;
 }

@@ -148,6 +148,18 @@ export function backward(tensor: Tensor, gradient?: Tensor, options: BackwardOpt
   });
 }
 
+/** Gradients in memory that the engine allocated for a leaf, and may free with it. */
+const ownGradients = new WeakSet<Tensor>();
+
+/**
+ * Forgets the gradient of a leaf, and frees its memory if a backward pass allocated it: `clone()` a gradient that
+ * is to be kept.
+ */
+export function clearGrad(leaf: Tensor): void {
+  if (leaf.grad && ownGradients.has(leaf.grad)) leaf.grad.dispose();
+  leaf.grad = null;
+}
+
 /** Adds to the leaf's gradient in memory that lives as long as the leaf, not only as long as the step's scope. */
 function accumulateInto(leaf: Tensor, total: Tensor): Tensor {
   if (leaf.grad && !leaf.grad.storage.freed && !leaf.grad.requiresGrad) {
@@ -156,6 +168,7 @@ function accumulateInto(leaf: Tensor, total: Tensor): Tensor {
   }
   const own = outsideScopes(() => (leaf.grad ? add(leaf.grad, total) : clone(total)));
   own.storage.moveTo(leaf.storage.scope);
+  ownGradients.add(own);
   return own;
 }
 
@@ -175,7 +188,7 @@ export function grad(
   inputs: readonly Tensor[],
   options: GradOptions = {},
 ): Tensor[] {
-  const list = outputs instanceof Array ? outputs : [outputs];
+  const list: readonly Tensor[] = "storage" in outputs ? [outputs] : outputs;
   const results = new Map<Tensor, Tensor>();
   inMode(options.createGraph, () => {
     const roots = list.flatMap((tensor, i) =>

@@ -71,12 +71,12 @@ function isScoped(value: unknown): value is Scoped {
 }
 
 /** Moves what `from` owns of `value` one scope up; what belongs elsewhere stays there. */
-function escape(value: unknown, from: Scope): void {
+function moveOut(value: unknown, from: Scope): void {
   if (isEscaping(value)) {
     if (value.storage.scope === from) value.storage.moveTo(from.parent);
-  } else if (Array.isArray(value)) for (const item of value) escape(item, from);
+  } else if (Array.isArray(value)) for (const item of value) moveOut(item, from);
   else if (typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype)
-    for (const item of Object.values(value)) escape(item, from);
+    for (const item of Object.values(value)) moveOut(item, from);
 }
 
 /**
@@ -93,7 +93,7 @@ export function scope<Result>(body: () => Result): Result {
         "scope: the body returned a promise, its tensors would be freed before it settles; " +
           "read values after the scope or open one with `using scope = new Scope()`",
       );
-    escape(result, inner);
+    moveOut(result, inner);
     return result;
   } finally {
     inner.close();

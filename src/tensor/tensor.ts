@@ -17,7 +17,6 @@ export type GradientHook = (gradient: Tensor) => Tensor | undefined;
 // biome-ignore lint/suspicious/noEmptyInterface: filled by declaration merging
 export interface TensorMethods {}
 
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: autograd/methods.ts installs what the interface declares
 export interface Tensor extends TensorMethods {}
 
 /**

@@ -1,7 +1,7 @@
 /** Average pooling to a given size, and to one pixel. */
 import { formatShape, type Shape, sameShape, sizeOf } from "../../tensor/layout.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import { defineOp, type Op, type TensorType } from "../defineOp.ts";
+import { defineOp, type Op, type SampleSource, type TensorType } from "../defineOp.ts";
 import { accumulate } from "./accumulate.ts";
 import { checkFloats } from "./checks.ts";
 import { dot, forEachIndex } from "./indexing.ts";
@@ -50,6 +50,12 @@ const settings: readonly { readonly inputShape: Shape; readonly outputSize: read
   { inputShape: [0, 2, 3, 3], outputSize: [2, 2] },
 ];
 
+const drawImages = (source: SampleSource): number[] => [
+  source.integer(1, 2),
+  source.integer(1, 2),
+  ...source.shape(2, 2),
+];
+
 const poolOp: Op<AdaptiveAvgPool2dAttributes> = defineOp({
   name: "adaptiveAvgPool2d",
   summary: "mean of each of P × Q windows that cover the image evenly",
@@ -80,7 +86,7 @@ const poolOp: Op<AdaptiveAvgPool2dAttributes> = defineOp({
       attributes: { outputSize },
     })),
   draw: (source) => ({
-    inputs: [{ shape: source.shape(4, 4) }],
+    inputs: [{ shape: drawImages(source) }],
     attributes: { outputSize: [source.integer(1, 5), source.integer(1, 5)] },
   }),
 });
@@ -124,7 +130,7 @@ const spreadOp: Op<AdaptiveAvgPool2dInputGradientAttributes> = defineOp({
       attributes: { inputShape },
     })),
   draw(source) {
-    const [N, C, H, W] = source.shape(4, 4);
+    const [N, C, H, W] = drawImages(source);
     return {
       inputs: [{ shape: [N, C, source.integer(1, 5), source.integer(1, 5)] }],
       attributes: { inputShape: [N, C, H, W] },

@@ -61,17 +61,20 @@ function tapsOf(
   ];
 }
 
-/** Calls `visit` with every input pixel [n, c, h, w] of output pixel [n, c, p, q] and its weight. */
+/** Calls `visit` for every output pixel [n, c, p, q], every input pixel [n, c, h, w] in it, and the weight of that. */
 function forEachTap(
-  [n, c, p, q]: readonly number[],
-  [, , H, W]: Shape,
+  [N, C, H, W]: Shape,
   attributes: UpsampleAttributes,
-  visit: (pixel: readonly number[], weight: number) => void,
+  visit: (output: readonly number[], input: readonly number[], weight: number) => void,
 ): void {
-  const { size } = attributes;
-  for (const row of tapsOf(p, H, size[0], 0, attributes))
-    for (const column of tapsOf(q, W, size[1], 1, attributes))
-      visit([n, c, row.at, column.at], row.weight * column.weight);
+  const [P, Q] = attributes.size;
+  const rows = Array.from({ length: P }, (_, p) => tapsOf(p, H, P, 0, attributes));
+  const columns = Array.from({ length: Q }, (_, q) => tapsOf(q, W, Q, 1, attributes));
+  forEachIndex([N, C, P, Q], (output) => {
+    const [n, c, p, q] = output;
+    for (const row of rows[p])
+      for (const column of columns[q]) visit(output, [n, c, row.at, column.at], row.weight * column.weight);
+  });
 }
 
 const nearest = { mode: "nearest", scale: null, alignCorners: false } as const;
@@ -89,7 +92,7 @@ const settings: readonly UpsampleInputGradientAttributes[] = [
 ];
 
 function drawSetting(source: SampleSource): UpsampleInputGradientAttributes {
-  const inputShape = source.shape(4, 4);
+  const inputShape = [source.integer(1, 2), source.integer(1, 2), ...source.shape(2, 2)];
   const scale = source.boolean() ? ([source.pick([0.5, 1.5, 2.3]), source.pick([1, 2, 3.1])] as const) : null;
   const extent = (axis: 0 | 1) =>
     scale ? Math.max(1, Math.floor(inputShape[axis + 2] * scale[axis])) : source.integer(1, 7);
@@ -129,12 +132,10 @@ const resizeOp: Op<UpsampleAttributes> = defineOp({
     return { shape: [N, C, ...size], dtype: x.dtype };
   },
   reference([x], output, attributes) {
-    forEachIndex(output.shape, (index) => {
-      let sum = 0;
-      forEachTap(index, x.shape, attributes, (pixel, weight) => {
-        sum += weight * x.data[x.offset + dot(pixel, x.strides)];
+    accumulate(output, (add) => {
+      forEachTap(x.shape, attributes, (to, from, weight) => {
+        add(to, weight * x.data[x.offset + dot(from, x.strides)]);
       });
-      output.data[output.offset + dot(index, output.strides)] = sum;
     });
   },
   gradients: [
@@ -166,9 +167,8 @@ const spreadOp: Op<UpsampleInputGradientAttributes> = defineOp({
   infer: inferInputGradient,
   reference([grad], output, attributes) {
     accumulate(output, (add) => {
-      forEachIndex(grad.shape, (index) => {
-        const value = grad.data[grad.offset + dot(index, grad.strides)];
-        forEachTap(index, output.shape, attributes, (pixel, weight) => add(pixel, weight * value));
+      forEachTap(output.shape, attributes, (from, to, weight) => {
+        add(to, weight * grad.data[grad.offset + dot(from, grad.strides)]);
       });
     });
   },

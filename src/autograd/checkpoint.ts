@@ -1,0 +1,70 @@
+/** Trading time for memory: a part of the forward pass that is computed again when its gradient is needed. */
+import { defaultGenerator } from "../tensor/generator.ts";
+import { scope } from "../tensor/scope.ts";
+import { Tensor } from "../tensor/tensor.ts";
+import { record } from "./defineOp.ts";
+import { backward } from "./engine.ts";
+import { enableGrad, isGradEnabled, noGrad } from "./mode.ts";
+
+let recomputing = false;
+
+/** True while `checkpoint` runs its function for the second time: running statistics must not move again. */
+export function isRecomputing(): boolean {
+  return recomputing;
+}
+
+function asRecomputation<Result>(body: () => Result): Result {
+  const saved = recomputing;
+  recomputing = true;
+  try {
+    return body();
+  } finally {
+    recomputing = saved;
+  }
+}
+
+/**
+ * Computes `body(...inputs)` without keeping what it computed on the way; the backward pass runs it again. Random
+ * draws repeat, and running statistics move once. The gradients are first-order only: `createGraph` is refused.
+ *
+ *     const y = checkpoint((x) => denseBlock.forward(x), x);
+ */
+export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
+  const generator = defaultGenerator();
+  const before = generator.state();
+  const output = scope(() => noGrad(() => body(...inputs)));
+  if (!isGradEnabled()) return output;
+
+  const recompute = (gradient: Tensor): (Tensor | null)[] => {
+    if (isGradEnabled())
+      throw new Error(
+        "checkpoint: its gradient cannot be differentiated again; call backward without createGraph",
+      );
+    const after = generator.state();
+    generator.restore(before);
+    try {
+      return scope(() => {
+        const leaves = inputs.map((input) => {
+          const leaf = new Tensor(input.storage, input.shape, input.strides, input.offset);
+          if (input.requiresGrad) leaf.requiresGrad = true;
+          return leaf;
+        });
+        const again = asRecomputation(() => enableGrad(() => body(...leaves)));
+        if (again.requiresGrad) backward(again, gradient);
+        return leaves.map((leaf) => leaf.grad);
+      });
+    } finally {
+      generator.restore(after);
+    }
+  };
+  const gradients = [
+    (context: { gradient: Tensor; share<V>(key: string, compute: () => V): V }, index: number) =>
+      context.share("recomputed", () => recompute(context.gradient))[index] ?? null,
+  ];
+  // Parameters used inside receive their gradients during the recomputation; the trigger makes it happen even
+  // when no input requires a gradient.
+  const trigger = new Tensor(output.storage, output.shape, output.strides, output.offset);
+  trigger.requiresGrad = true;
+  const result = new Tensor(output.storage, output.shape, output.strides, output.offset);
+  return record({ name: "checkpoint", gradients }, [...inputs, trigger], result, {});
+}

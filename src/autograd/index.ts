@@ -1,0 +1,22 @@
+/**
+ * Automatic differentiation. Lives here: the tape, the backward engine, hooks on edges, and in `ops/` every op,
+ * one a file. May import from `tensor/` and `backends/`.
+ */
+import "./methods.ts";
+
+export { checkpoint, isRecomputing } from "./checkpoint.ts";
+export { alias } from "./derive.ts";
+export { AnomalyError, detectAnomaly } from "./detectAnomaly.ts";
+export { type BackwardOptions, backward, clearGrad, type GradOptions, grad } from "./engine.ts";
+export { detach } from "./methods.ts";
+export { currentModulePath, enableGrad, isGradEnabled, noGrad, withModulePath } from "./mode.ts";
+export type { Node } from "./node.ts";
+export {
+  type EdgeEvent,
+  type EdgeListener,
+  type OpEvent,
+  type OpListener,
+  onEdge,
+  onOp,
+} from "./observers.ts";
+export * from "./ops/index.ts";

@@ -1,0 +1,35 @@
+/** Every op. A new op's file is listed here, and with that it is tested, documented and exported. */
+export * from "./activations.ts";
+export { adaptiveAvgPool2d, globalAvgPool2d } from "./adaptiveAvgPool2d.ts";
+export * from "./arithmetic.ts";
+export { type AvgPool2dOptions, avgPool2d } from "./avgPool2d.ts";
+export {
+  type BatchNormOptions,
+  batchNorm,
+  batchNormWith,
+  batchStatistics,
+  type FixedNormalization,
+} from "./batchNorm.ts";
+export { to } from "./cast.ts";
+export { channelMaxout } from "./channelMaxout.ts";
+export * from "./comparison.ts";
+export { concat, stack } from "./concat.ts";
+export { type Conv2dOptions, conv2d } from "./conv2d.ts";
+export { clone, contiguous } from "./copy.ts";
+export { type CrossEntropyOptions, crossEntropy } from "./crossEntropy.ts";
+export { type DropoutOptions, dropout } from "./dropout.ts";
+export { gather, scatterAdd } from "./gather.ts";
+export { addInPlace, assign, copyInto } from "./inPlace.ts";
+export { logSumExp } from "./logSumExp.ts";
+export { matmul } from "./matmul.ts";
+export { argmax, max, min } from "./max.ts";
+export { maxPool2d, type Pool2dOptions } from "./maxPool2d.ts";
+export { mean, type VarianceOptions, variance } from "./mean.ts";
+export { permute, transpose } from "./permute.ts";
+export type { Operand } from "./pointwise.ts";
+export { flatten, reshape } from "./reshape.ts";
+export { pad, select, slice, split, squeeze, unsqueeze } from "./slice.ts";
+export { logSoftmax, softmax } from "./softmax.ts";
+export { expand, type ReduceOptions, sum, sumTo } from "./sum.ts";
+export { type UpsampleOptions, upsample } from "./upsample.ts";
+export { type Padding, type Pair, pair } from "./windows.ts";

@@ -1,0 +1,8 @@
+/** Gradweave: tensors, automatic differentiation with every gradient piece visible, layers and networks. */
+export * from "./autograd/index.ts";
+export type { Backend, BackendInfo, Shape } from "./backends/backend.ts";
+export type { DType, TypedArray } from "./backends/dtype.ts";
+export type { MemoryCategory, MemoryReport } from "./backends/memory.ts";
+export * as nn from "./nn/index.ts";
+export * as optim from "./nn/optim/index.ts";
+export * from "./tensor/index.ts";

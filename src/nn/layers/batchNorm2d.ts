@@ -1,0 +1,101 @@
+/** The batch normalisation layer. */
+import {
+  assign,
+  batchNorm,
+  batchNormWith,
+  batchStatistics,
+  isRecomputing,
+  noGrad,
+  select,
+} from "../../autograd/index.ts";
+import { add, input, mul, parameter, sub } from "../../backends/expression.ts";
+import { ones, zeros } from "../../tensor/create.ts";
+import { formatShape } from "../../tensor/layout.ts";
+import { scope } from "../../tensor/scope.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
+import { Module } from "../module.ts";
+import { Parameter } from "../parameter.ts";
+
+export interface BatchNorm2dOptions {
+  /** Added to the variance; default 1e-5. */
+  readonly eps?: number;
+  /** Weight of the newest batch in the running statistics; default 0.1. */
+  readonly momentum?: number;
+}
+
+/** running = (1 − momentum) · running + momentum · factor · value */
+const movingAverage = add(
+  mul(sub(1, parameter(0)), input(0)),
+  mul(mul(parameter(0), parameter(1)), input(1)),
+);
+const increment = add(input(0), 1);
+
+/**
+ * Normalises `[N, C, H, W]` per channel. In training by the batch's mean and biased variance, tracking the mean and
+ * the unbiased variance; in evaluation by what was tracked. As PyTorch's, with its state names.
+ */
+export class BatchNorm2d extends Module {
+  readonly channels: number;
+  readonly eps: number;
+  readonly momentum: number;
+  weight: Parameter;
+  bias: Parameter;
+
+  constructor(channels: number, { eps = 1e-5, momentum = 0.1 }: BatchNorm2dOptions = {}) {
+    super();
+    if (!Number.isInteger(channels) || channels < 1)
+      throw new Error(`BatchNorm2d: channels ${channels} must be a positive integer`);
+    this.channels = channels;
+    this.eps = eps;
+    this.momentum = momentum;
+    this.weight = new Parameter(ones([channels]));
+    this.bias = new Parameter(zeros([channels]));
+    this.registerBuffer("running_mean", zeros([channels]));
+    this.registerBuffer("running_var", ones([channels]));
+    this.registerBuffer("num_batches_tracked", zeros([], { dtype: "i32" }));
+  }
+
+  /** Throws when a channel has a single value in training: it has no variance. */
+  override forward(x: Tensor): Tensor {
+    const { weight, bias, eps: epsilon } = this;
+    if (!this.training)
+      return batchNormWith(x, {
+        mean: this.buffer("running_mean"),
+        variance: this.buffer("running_var"),
+        weight,
+        bias,
+        epsilon,
+      });
+    const count = x.rank === 4 ? x.shape[0] * x.shape[2] * x.shape[3] : 0;
+    if (count === 1)
+      throw new Error(
+        `BatchNorm2d: input ${formatShape(x.shape)} has one value per channel, whose variance is not defined; ` +
+          "use a larger batch, or eval()",
+      );
+    const statistics = noGrad(() => batchStatistics(x));
+    if (!isRecomputing()) this.#track(statistics, count);
+    return batchNorm(x, weight, bias, { epsilon, statistics });
+  }
+
+  override describe(): string {
+    return `${this.channels}, eps=${this.eps}, momentum=${this.momentum}`;
+  }
+
+  #track(statistics: Tensor, count: number): void {
+    const { momentum } = this;
+    scope(() => {
+      const runningMean = this.buffer("running_mean");
+      const runningVariance = this.buffer("running_var");
+      assign(runningMean, movingAverage, [runningMean, select(statistics, 0, 0)], [momentum, 1]);
+      const unbiased = count / (count - 1);
+      assign(
+        runningVariance,
+        movingAverage,
+        [runningVariance, select(statistics, 0, 1)],
+        [momentum, unbiased],
+      );
+      const batches = this.buffer("num_batches_tracked");
+      assign(batches, increment, [batches]);
+    });
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * The base class of layers and networks: parameters, buffers and children by name, modes, state and hooks.
+ *
+ * Whatever a module keeps in its own properties belongs to it: a Parameter, a Module, an array of modules. Names are
+ * dotted paths as in PyTorch (`features.denseblock1.denselayer2.conv1.weight`).
+ */
+import { clearGrad, copyInto, to } from "../autograd/index.ts";
+import type { DType } from "../backends/dtype.ts";
+import { formatShape, sameShape } from "../tensor/layout.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { type BackwardHook, type ForwardHook, type ForwardPreHook, ModuleHooks } from "./hooks.ts";
+import { Parameter } from "./parameter.ts";
+import { runInModule } from "./running.ts";
+
+export interface LoadStateOptions {
+  /** Throw when names are missing or unexpected. Default true. */
+  readonly strict?: boolean;
+}
+
+export interface LoadStateReport {
+  readonly missing: readonly string[];
+  readonly unexpected: readonly string[];
+}
+
+export abstract class Module {
+  /** True in training mode: dropout drops, batch norm uses the batch's statistics. */
+  training = true;
+  readonly #buffers = new Map<string, Tensor>();
+  readonly #children = new Map<string, Module>();
+  readonly #hooks = new ModuleHooks();
+
+  constructor() {
+    // Hooks, module paths and error notes must work however the module is called, so forward itself is wrapped.
+    const forward = this.forward;
+    const wrapped = (...inputs: Tensor[]): Tensor =>
+      runInModule(this, this.#hooks, inputs, (...args) => forward.apply(this, args));
+    Object.defineProperty(this, "forward", { value: wrapped, writable: true, configurable: true });
+  }
+
+  /** Computes the module's output. Define it as a method, not as a property. */
+  abstract forward(...inputs: Tensor[]): Tensor;
+
+  /** Adds a child under a name that is not a property's, `denselayer1` say. Returns the child. */
+  addModule<Child extends Module>(name: string, child: Child): Child {
+    this.#checkName(name);
+    this.#children.set(name, child);
+    return child;
+  }
+
+  /** Adds a tensor that belongs to the state but is not trained, such as running statistics. Returns it. */
+  registerBuffer(name: string, buffer: Tensor): Tensor {
+    this.#checkName(name);
+    this.#buffers.set(name, buffer.keep().setCategory("weights"));
+    return buffer;
+  }
+
+  /** The buffer of that name. Throws when there is none. */
+  buffer(name: string): Tensor {
+    const buffer = this.#buffers.get(name);
+    if (!buffer) throw new Error(`${this.constructor.name}: has no buffer ${name}`);
+    return buffer;
+  }
+
+  /** Direct children by name, in the order of their definition. */
+  namedChildren(): Map<string, Module> {
+    const children = new Map<string, Module>();
+    for (const [name, value] of Object.entries(this)) {
+      if (value instanceof Module) children.set(name, value);
+      else if (Array.isArray(value))
+        value.forEach((item: unknown, i) => {
+          if (item instanceof Module) children.set(`${name}.${i}`, item);
+        });
+    }
+    for (const [name, child] of this.#children) children.set(name, child);
+    return children;
+  }
+
+  /** This module under "" and all modules below it, by path. A module used twice appears under its first path. */
+  namedModules(): Map<string, Module> {
+    const result = new Map<string, Module>();
+    const seen = new Set<Module>();
+    const visit = (module: Module, path: string): void => {
+      if (seen.has(module)) return;
+      seen.add(module);
+      result.set(path, module);
+      for (const [name, child] of module.namedChildren()) visit(child, path ? `${path}.${name}` : name);
+    };
+    visit(this, "");
+    return result;
+  }
+
+  /** Every parameter by path, each once. */
+  namedParameters(): Map<string, Parameter> {
+    return this.#collect((module) => module.#ownParameters());
+  }
+
+  /** Every buffer by path. */
+  namedBuffers(): Map<string, Tensor> {
+    return this.#collect((module) => module.#buffers);
+  }
+
+  parameters(): Parameter[] {
+    return [...this.namedParameters().values()];
+  }
+
+  /** Number of trained numbers. */
+  parameterCount(): number {
+    return this.parameters().reduce((sum, parameter) => sum + parameter.size, 0);
+  }
+
+  /** Switches this module and all below it to training mode, or with `false` to evaluation. */
+  train(mode = true): this {
+    for (const module of this.namedModules().values()) module.training = mode;
+    return this;
+  }
+
+  /** Switches to evaluation mode. */
+  eval(): this {
+    return this.train(false);
+  }
+
+  /** Forgets the gradients of all parameters and frees their memory. */
+  zeroGrad(): void {
+    for (const parameter of this.parameters()) clearGrad(parameter);
+  }
+
+  /** Every parameter and buffer by path, in PyTorch's order; the tensors are the module's own. */
+  stateDict(): Map<string, Tensor> {
+    return this.#collect<Tensor>((module) => new Map([...module.#ownParameters(), ...module.#buffers]));
+  }
+
+  /**
+   * Copies values into the parameters and buffers. Everything is checked before anything is written: shapes always,
+   * names too unless `strict` is false. Dtypes are converted.
+   */
+  loadStateDict(
+    state: ReadonlyMap<string, Tensor>,
+    { strict = true }: LoadStateOptions = {},
+  ): LoadStateReport {
+    const own = this.stateDict();
+    const missing = [...own.keys()].filter((name) => !state.has(name));
+    const unexpected = [...state.keys()].filter((name) => !own.has(name));
+    const problems = strict
+      ? [...missing.map((name) => `missing ${name}`), ...unexpected.map((name) => `unexpected ${name}`)]
+      : [];
+    for (const [name, target] of own) {
+      const source = state.get(name);
+      if (source && !sameShape(source.shape, target.shape))
+        problems.push(`${name} is ${formatShape(source.shape)}, the module has ${formatShape(target.shape)}`);
+    }
+    if (problems.length > 0)
+      throw new Error(
+        `loadStateDict: the state does not fit ${this.constructor.name}:\n  ${problems.slice(0, 20).join("\n  ")}` +
+          (problems.length > 20 ? `\n  and ${problems.length - 20} more` : "") +
+          (strict ? "\nPass { strict: false } to accept missing and unexpected names." : ""),
+      );
+    for (const [name, target] of own) {
+      const source = state.get(name);
+      if (source) copyInto(target, to(source, target.dtype));
+    }
+    return { missing, unexpected };
+  }
+
+  /** Converts all floating-point parameters and buffers. Optimizers made before hold the old ones: make them anew. */
+  to(dtype: "f32" | "f64"): this {
+    const convert = (tensor: Tensor): Tensor =>
+      isFloating(tensor.dtype) ? to(tensor.detach(), dtype) : tensor;
+    for (const module of this.namedModules().values()) {
+      for (const [name, parameter] of module.#ownParameters())
+        Reflect.set(module, name, new Parameter(convert(parameter)));
+      for (const [name, buffer] of [...module.#buffers])
+        module.#buffers.set(name, convert(buffer).keep().setCategory("weights"));
+    }
+    return this;
+  }
+
+  /** Calls `hook` with the inputs before every forward; what it returns replaces them. Returns a remover. */
+  registerForwardPreHook(hook: ForwardPreHook): () => void {
+    return this.#hooks.addForwardPre(hook);
+  }
+
+  /** Calls `hook` with inputs and output after every forward; what it returns replaces the output. Returns a remover. */
+  registerForwardHook(hook: ForwardHook): () => void {
+    return this.#hooks.addForward(hook);
+  }
+
+  /**
+   * Calls `hook` with the gradients of the module's inputs and output in every backward pass. For a module of one
+   * input, what it returns replaces the input's gradient. Returns a remover.
+   */
+  registerFullBackwardHook(hook: BackwardHook): () => void {
+    return this.#hooks.addBackward(hook);
+  }
+
+  /** What `toString` writes in the parentheses of a module without children. */
+  describe(): string {
+    return "";
+  }
+
+  /** The modules as a tree, like PyTorch's print. */
+  toString(): string {
+    const children = [...this.namedChildren()];
+    if (children.length === 0) return `${this.constructor.name}(${this.describe()})`;
+    const lines = children.map(([name, child]) => `  (${name}): ${String(child).replaceAll("\n", "\n  ")}`);
+    return `${this.constructor.name}(\n${lines.join("\n")}\n)`;
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return this.toString();
+  }
+
+  #ownParameters(): Map<string, Parameter> {
+    return new Map(
+      Object.entries(this).flatMap(([name, value]) =>
+        value instanceof Parameter ? [[name, value] as const] : [],
+      ),
+    );
+  }
+
+  #collect<Item extends Tensor>(own: (module: Module) => ReadonlyMap<string, Item>): Map<string, Item> {
+    const result = new Map<string, Item>();
+    const seen = new Set<Item>();
+    for (const [path, module] of this.namedModules())
+      for (const [name, item] of own(module)) {
+        if (seen.has(item)) continue;
+        seen.add(item);
+        result.set(path ? `${path}.${name}` : name, item);
+      }
+    return result;
+  }
+
+  #checkName(name: string): void {
+    if (!/^[^.]+$/.test(name))
+      throw new Error(`${this.constructor.name}: "${name}" is no name: it is empty or has a dot`);
+    if (this.#children.has(name) || this.#buffers.has(name) || Object.hasOwn(this, name))
+      throw new Error(`${this.constructor.name}: the name ${name} is taken`);
+  }
+}
+
+function isFloating(dtype: DType): boolean {
+  return dtype === "f32" || dtype === "f64";
+}
