@@ -18,5 +18,5 @@ export function checkSameDtype(op: string, ...operands: readonly Pick<TensorType
 
 /** Throws unless `index` holds i32. */
 export function checkIndexDtype(op: string, what: string, { dtype }: Pick<TensorType, "dtype">): void {
-  if (dtype !== "i32") throw new Error(`${op}: ${what} is ${dtype}, not i32; convert with to("i32")`);
+  if (dtype !== "i32") throw new Error(`${op}: ${what} must be i32, not ${dtype}; convert with to("i32")`);
 }

@@ -85,8 +85,8 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
         "multiply by a scalar with mul()",
     );
   checkInner(a.shape, b.shape, a.shape.at(-1), b.shape.at(b.rank === 1 ? 0 : -2));
-  if (a.rank === 1) return squeeze(matmul(unsqueeze(a, 0), b), -2);
   if (b.rank === 1) return squeeze(matmul(a, unsqueeze(b, 1)), -1);
+  if (a.rank === 1) return squeeze(matmul(unsqueeze(a, 0), b), -2);
   const [rows, depth] = a.shape.slice(-2);
   const columns = b.shape[b.rank - 1];
   // A stack against one matrix is a single tall product, and that matrix's gradient then needs no sum of a stack.
