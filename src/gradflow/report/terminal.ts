@@ -148,13 +148,18 @@ function stageSection(report: GradientReuseReport, name: string, width: number, 
 }
 
 function equations(present: readonly NamedStage[], width: number, paint: Paint): string[] {
-  const blocks = present.map(({ variant, stage }) => [
-    { text: variant, style: "bold" as const },
-    ...[...stage.equations.forward, "", ...stage.equations.update].map((text) => ({
-      text,
-      style: undefined,
-    })),
-  ]);
+  const longest = Math.max(0, ...present.map(({ stage }) => stage.equations.forward.length));
+  const blocks = (align: boolean) =>
+    present.map(({ variant, stage: { equations: lines } }) => {
+      // Side by side, the updates start on the same line whatever the number of forward equations.
+      const filler = Array.from({ length: align ? longest - lines.forward.length : 0 }, () => "");
+      const texts = [...lines.forward, ...filler, "", ...lines.update];
+      return [
+        { text: variant, style: "bold" as const },
+        ...texts.map((text) => ({ text, style: undefined })),
+      ];
+    });
+  const columns = blocks(true);
   const widths = columns.map((block) => Math.max(...block.map(({ text }) => displayWidth(text))));
   const between = 4;
   const needed = widths.reduce((sum, one) => sum + one, 0) + between * (columns.length - 1);
