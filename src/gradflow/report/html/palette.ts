@@ -17,7 +17,7 @@ const light: Colours = {
   link: "#1f5fa8",
   first: "#3d5a80",
   forward: "#9aa2ad",
-  duplicate: "#c2410c",
+  duplicate: "#b83c0a",
   across: "#a3157a",
   "duplicate-tint": "#fdeadf",
   "across-tint": "#f8dff0",

@@ -26,6 +26,7 @@ footer{margin-top:56px;padding-top:20px;padding-bottom:48px;border-top:1px solid
 .how{margin:.2em 0 1em;font-size:.95rem}
 .lead{font-size:1.08rem}
 .notice{background:var(--notice);padding:10px 14px;border-radius:6px}
+nav,figcaption,caption,.math,.keys{overflow-wrap:anywhere}
 nav ul{display:flex;flex-wrap:wrap;gap:4px 20px;list-style:none;margin:18px 0 0;padding:0}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:28px 36px;align-items:start}
 .grid>*{min-width:0}
