@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { HostView } from "../src/backends/backend.ts";
 import type { Conv2dAttributes } from "../src/backends/cpu/loops/conv2d.ts";
 import { loops } from "../src/backends/cpu/loops/index.ts";
+import { workspaceBytes } from "../src/backends/cpu/loops/workspace.ts";
 import {
   dense,
   expectExactly,
@@ -189,6 +190,23 @@ describe("conv2d", () => {
 
   it("crosses the borders of its blocks", () => {
     for (const large of largeConvs) check(large, true, plainSetting);
+  });
+});
+
+describe("scratch memory", () => {
+  it("is kept from call to call and does not grow", () => {
+    const { x, weight, y } = convShapes(largeConvs[0]);
+    const [input, weights, grad] = makeInputs([x, weight, y], plainSetting);
+    const step = () => {
+      loops.conv2d([input, weights], outputView(y, "f32", plain), largeConvs[0].attributes);
+      loops.conv2dInputGradient([grad, weights], outputView(x, "f32", plain), largeConvs[0].attributes);
+      loops.conv2dWeightGradient([input, grad], outputView(weight, "f32", plain), largeConvs[0].attributes);
+    };
+    step();
+    const held = workspaceBytes();
+    expect(held).toBeGreaterThan(0);
+    step();
+    expect(workspaceBytes()).toBe(held);
   });
 });
 

@@ -5,12 +5,18 @@
  * images directly, and gemm.ts copies four columns at a time while it multiplies. Letters as in the op: N images,
  * C input channels, H x W input, K output channels, R x S taps, P x Q output.
  *
- * Padding holds zeros that take part in the product, so an infinite weight over padding gives NaN.
+ * Padding holds zeros that take part in the product, so an infinite weight over padding gives NaN. In the input
+ * gradient the same is true of the outputs that pixels near the edge would have had.
+ *
+ * Measured on Node 20, one thread, f32, batch 32 of 14 x 14: 1 x 1 of 16 to 48 channels to 16, and 3 x 3 of 16 or 32
+ * to 8, run at 3.6 to 4.5 GFLOP/s in all three kernels; depthwise 3 x 3, which has no product to speak of, at 1.0
+ * (0.5 before rows had a loop of their own). Padding into doubles instead of the input's dtype gained nothing.
  */
 import type { HostView } from "../../backend.ts";
 import type { TypedArray } from "../../dtype.ts";
 import { type AxisPhase, axisPhases, phaseReach } from "./convPhases.ts";
-import { multiplyAdd, packPanels, panelLength, type TableMatrix } from "./gemm.ts";
+import { multiply, packPanels, panelLength, type TableMatrix, zeros } from "./gemm.ts";
+import { stripLength } from "./gemmTile.ts";
 import { fillOffsets } from "./offsets.ts";
 import { padImages } from "./padImages.ts";
 import { createWorkspace } from "./workspace.ts";
@@ -61,6 +67,10 @@ function fillChannels({ data, shape, strides, offset }: HostView, values?: HostV
   }
 }
 
+function biasOf({ data, offset, strides }: HostView, first: number, count: number): Float64Array {
+  return Float64Array.from({ length: count }, (_, i) => data[offset + (first + i) * strides[0]]);
+}
+
 /** x [N, C, H, W], weight [K, C/groups, R, S], optional bias [K] -> [N, K, P, Q]. */
 export function conv2d(inputs: readonly HostView[], output: HostView, attributes: Conv2dAttributes): void {
   const [x, weight] = inputs;
@@ -68,19 +78,22 @@ export function conv2d(inputs: readonly HostView[], output: HostView, attributes
   const { stride, padding, dilation, groups } = attributes;
   const [N, K, P, Q] = output.shape;
   const [, groupChannels, R, S] = weight.shape;
-  fillChannels(output, bias);
   const rows = K / groups;
   const depth = groupChannels * R * S;
-  if (N * K * P * Q * depth === 0) return;
+  if (N * K * P * Q === 0) return;
+  if (depth === 0) {
+    fillChannels(output, bias);
+    return;
+  }
 
   const panelSize = panelLength(rows, depth);
-  const panels = panelWorkspace(panelSize * groups);
+  const panels = panelWorkspace(stripLength + panelSize * groups);
   const [wK, wC, wR, wS] = weight.strides;
   const weightRows = table(0, [rows], [wK]);
   const weightColumns = table(1, [groupChannels, R, S], [wC, wR, wS]);
   for (let g = 0; g < groups; g++) {
     const a = matrix(weight.data, weight.offset + g * rows * wK, weightRows, weightColumns);
-    packPanels(panels, g * panelSize, a, rows, depth);
+    packPanels(panels, stripLength + g * panelSize, a, rows, depth);
   }
 
   const block = imagesPerBlock(N, P * Q);
@@ -91,13 +104,16 @@ export function conv2d(inputs: readonly HostView[], output: HostView, attributes
   const windows = table(3, [block, P, Q], [sN, stride[0] * sH, stride[1] * sW]);
   const outputRows = table(4, [rows], [oK]);
   const outputColumns = table(5, [block, P, Q], [oN, oP, oQ]);
+  const initial = Array.from({ length: groups }, (_, g) =>
+    bias ? biasOf(bias, g * rows, rows) : zeros(rows),
+  );
   for (let n = 0; n < N; n += block) {
     const images = Math.min(block, N - n);
     const sourceOffset = source.load(n, images);
     for (let g = 0; g < groups; g++) {
       const b = matrix(source.data, sourceOffset + g * groupChannels * sC, taps, windows);
       const c = matrix(output.data, output.offset + n * oN + g * rows * oK, outputRows, outputColumns);
-      multiplyAdd(panels, g * panelSize, b, c, rows, images * P * Q, depth);
+      multiply(panels, stripLength + g * panelSize, b, c, rows, images * P * Q, depth, initial[g]);
     }
   }
 }
@@ -118,23 +134,25 @@ export function conv2dInputGradient(
   const [N, C, H, W] = output.shape;
   const [, K, P, Q] = grad.shape;
   const [, , R, S] = weight.shape;
-  fillChannels(output);
   const rows = C / groups;
   const groupOutputs = K / groups;
-  if (N * C * H * W * K * P * Q * R * S === 0) return;
-
+  if (N * C * H * W === 0) return;
   const rowPhases = axisPhases(H, R, stride[0], padding[0], dilation[0]);
   const columnPhases = axisPhases(W, S, stride[1], padding[2], dilation[1]);
   const pairs = rowPhases.flatMap((row) =>
     columnPhases.map((column) => ({ row, column, start: 0, size: 0 })),
   );
-  let panelSize = 0;
+  // Pixels that no window reaches belong to no phase.
+  const complete = K * P * Q > 0 && pairs.length === Math.min(stride[0], H) * Math.min(stride[1], W);
+  if (!complete) fillChannels(output);
+  if (K * P * Q === 0) return;
+  let panelsEnd = stripLength;
   for (const pair of pairs) {
-    pair.start = panelSize;
+    pair.start = panelsEnd;
     pair.size = panelLength(rows, groupOutputs * pair.row.taps * pair.column.taps);
-    panelSize += pair.size * groups;
+    panelsEnd += pair.size * groups;
   }
-  const panels = panelWorkspace(panelSize);
+  const panels = panelWorkspace(panelsEnd);
   const [wK, wC, wR, wS] = weight.strides;
   const weightRows = table(0, [rows], [wC]);
   for (const { row, column, start, size } of pairs) {
@@ -167,7 +185,7 @@ export function conv2dInputGradient(
       for (let g = 0; g < groups; g++) {
         const b = matrix(source.data, sourceOffset + g * groupOutputs * sK, taps, sourceColumns);
         const c = matrix(output.data, outputOffset + g * rows * oC, outputRows, outputColumns);
-        multiplyAdd(panels, start + g * size, b, c, rows, images * row.count * column.count, depth);
+        multiply(panels, start + g * size, b, c, rows, images * row.count * column.count, depth, zeros(rows));
       }
     }
   }
@@ -220,7 +238,7 @@ export function conv2dWeightGradient(
   const taps = table(3, [groupChannels, R, S], [sC, dilation[0] * sH, dilation[1] * sW]);
   const sumRows = table(4, [rows], [columns]);
   const sumColumns = table(5, [columns], [1]);
-  const panels = panelWorkspace(panelLength(rows, block * P * Q));
+  const panels = panelWorkspace(stripLength + panelLength(rows, block * P * Q));
   for (let n = 0; n < N && P * Q > 0; n += block) {
     const images = Math.min(block, N - n);
     const depth = images * P * Q;
@@ -229,8 +247,8 @@ export function conv2dWeightGradient(
       const a = matrix(grad.data, grad.offset + n * gN + g * rows * gK, gradRows, gradColumns);
       const b = matrix(source.data, sourceOffset + g * groupChannels * sC, windows, taps);
       const c = matrix(sums, g * rows * columns, sumRows, sumColumns);
-      packPanels(panels, 0, a, rows, depth);
-      multiplyAdd(panels, 0, b, c, rows, columns, depth);
+      packPanels(panels, stripLength, a, rows, depth);
+      multiply(panels, stripLength, b, c, rows, columns, depth);
     }
   }
 

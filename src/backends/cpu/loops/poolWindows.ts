@@ -70,7 +70,12 @@ export function forEachPlane(views: readonly HostView[], visit: (offsets: readon
 export function clearPlanes(view: HostView): void {
   const { data, strides, shape } = view;
   const [, , H, W] = shape;
+  const dense = strides[3] === 1 && strides[2] === W;
   forEachPlane([view], ([plane]) => {
+    if (dense) {
+      data.fill(0, plane, plane + H * W);
+      return;
+    }
     for (let h = 0; h < H; h++) {
       for (let w = 0, at = plane + h * strides[2]; w < W; w++, at += strides[3]) data[at] = 0;
     }
