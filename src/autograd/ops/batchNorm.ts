@@ -202,7 +202,9 @@ const sumsOp: Op<BatchNormAttributes> = defineOp({
   name: "batchNormSums",
   summary: "[Σ gradient, Σ gradient · x̂] of every channel over N, H and W, as [2, C]",
   completeInputs: (inputs) => withStatistics(inputs, 2),
-  infer([x]) {
+  infer(inputs) {
+    const [x] = inputs;
+    checkFloats("batchNormSums", ...inputs);
     checkImages("batchNormSums", x);
     return { shape: [2, x.shape[1]], dtype: x.dtype };
   },
@@ -253,7 +255,9 @@ const inputGradientOp: Op<BatchNormAttributes> = defineOp({
     const known = statistics ?? batchStatistics(x);
     return [x, weight, gradient, known, sumsOp([x, gradient, known], attributes)];
   },
-  infer([x, weight]) {
+  infer(inputs) {
+    const [x, weight] = inputs;
+    checkFloats("batchNormInputGradient", ...inputs);
     checkImages("batchNormInputGradient", x);
     checkChannels("batchNormInputGradient", x, "weight", weight);
     return x;

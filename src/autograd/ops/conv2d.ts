@@ -17,6 +17,7 @@ import {
   type SampleSource,
   type TensorType,
 } from "../defineOp.ts";
+import { checkFloats } from "./checks.ts";
 import { sum } from "./sum.ts";
 import { outputExtent, type Padding, type Pair, padding4, pair } from "./windows.ts";
 
@@ -173,7 +174,10 @@ const conv2dOp: Op<Conv2dAttributes> = defineOp({
 const inputGradientOp: Op<Conv2dInputGradientAttributes> = defineOp({
   name: "conv2dInputGradient",
   summary: "gradient of conv2d in its input, from that of its output and the weight",
-  infer: ([gradient], { inputShape }) => ({ shape: inputShape, dtype: gradient.dtype }),
+  infer([gradient, weight], { inputShape }) {
+    checkFloats("conv2dInputGradient", gradient, weight);
+    return { shape: inputShape, dtype: gradient.dtype };
+  },
   reference([gradient, weight], output, attributes) {
     accumulate(output, (add) =>
       forEachTap(output.shape, weight.shape, gradient.shape, attributes, (i, j, k) =>
@@ -201,7 +205,10 @@ const inputGradientOp: Op<Conv2dInputGradientAttributes> = defineOp({
 const weightGradientOp: Op<Conv2dWeightGradientAttributes> = defineOp({
   name: "conv2dWeightGradient",
   summary: "gradient of conv2d in its weight, from its input and the gradient of its output",
-  infer: ([x], { weightShape }) => ({ shape: weightShape, dtype: x.dtype }),
+  infer([x, gradient], { weightShape }) {
+    checkFloats("conv2dWeightGradient", x, gradient);
+    return { shape: weightShape, dtype: x.dtype };
+  },
   reference([x, gradient], output, attributes) {
     accumulate(output, (add) =>
       forEachTap(x.shape, output.shape, gradient.shape, attributes, (i, j, k) =>
