@@ -257,7 +257,7 @@ export function poolAttributes(
     const steps = Math.max(0, Math.ceil((size + before + own - reach[i]) / step));
     // A window that would start beyond the image is left out.
     const last = steps * step >= size + before ? steps - 1 : steps;
-    return Math.max(own, last * step + reach[i] - size - before);
+    return Math.max(0, last * step + reach[i] - size - before);
   };
   return {
     ...attributes,
