@@ -123,7 +123,7 @@ describe.skipIf(executablePath === undefined)("report page in Chromium", { timeo
     const header = page.locator(".comparison thead th", { hasText: "Change" });
     const values = () =>
       page
-        .locator(".comparison tbody tr td:nth-child(5)")
+        .locator(".comparison tbody tr td:nth-child(4)")
         .evaluateAll((cells) => cells.map((cell) => Number(cell.getAttribute("data-value") ?? Number.NaN)));
     const before = await values();
     await header.locator("button").click();
@@ -186,8 +186,11 @@ describe.skipIf(executablePath === undefined)("report page in Chromium", { timeo
     const json = await downloaded(page, "footer .tool");
     await page.context().close();
     expect(problems).toStrictEqual([]);
-    expect(csv.split("\r\n")[0]).toBe("Measure,Unit,DenseNet,CSPDenseNet,Change,Note");
-    expect(csv).toContain(",64370,48722,");
+    expect(csv.split("\r\n")[0]).toBe("Measure,DenseNet,CSPDenseNet,Change,Note");
+    expect(csv).toContain("Parameters,64370,48722,");
+    // Exact values stand under the plain unit, and a number that was not measured leaves its cell empty.
+    expect(csv).toContain("Peak memory (bytes),57671702,41943111,");
+    expect(csv).toMatch(/Throughput \(images\/s\),571\.\d+,,/);
     expect(csv).toContain(`"'=HYPERLINK(""x"", 1)"`);
     expect(isWellFormed(svg)).toBe(true);
     expect(svg).toContain('xmlns="http://www.w3.org/2000/svg"');

@@ -25,9 +25,9 @@ export const clientScript = String.raw`"use strict";
   };
   const cellText = (cell) => {
     if (cell.dataset.value !== undefined) return cell.dataset.value;
-    const text = cell.textContent.trim().replace(/\s+/g, " ");
+    const text = cell.dataset.text ?? cell.textContent.trim().replace(/\s+/g, " ");
     // A spreadsheet would run a text that starts like a formula.
-    return /^[=+\-@]/.test(text) ? "'" + text : text;
+    return /^\s*[=+\-@]/.test(text) ? "'" + text : text;
   };
   const quoted = (text) => (/[",\n]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text);
   const toCsv = (table) =>

@@ -4,7 +4,8 @@ import { formatDifference, scaleFor } from "../format.ts";
 import type { GradientReuseReport, ReportComparisonRow } from "../schema.ts";
 import { heading, table } from "./figure.ts";
 import { element, type Markup } from "./markup.ts";
-import { type Explain, numberCell, printed } from "./numbers.ts";
+import { linkedMeasure } from "./methods.ts";
+import { type Explain, measureHeading, numberCell, printed } from "./numbers.ts";
 
 const arrows = { higher: "↑ higher is better", lower: "↓ lower is better" };
 
@@ -15,29 +16,42 @@ export function comparisonSection(report: GradientReuseReport, explain: Explain)
     "section",
     { id: "comparison" },
     element("h2", {}, "Comparison"),
+    element(
+      "p",
+      { class: "how" },
+      "The networks side by side. ",
+      element("strong", {}, "Bold"),
+      ": the better value, where one direction is better (↑ higher, ↓ lower). Small print: 95 % interval. Change: ",
+      `against ${names[0] ?? ""}, in percent or, for shares, in percentage points (pp). n/m: not measured.`,
+    ),
     table({
-      caption: [
-        "The networks side by side. ",
-        element("strong", {}, "Bold"),
-        ": the better value where one direction is better. Small print: 95 % interval. Change: against ",
-        `${names[0] ?? ""}, in percent or, for shares, in percentage points (pp). Exact values on hover and in the CSV file.`,
-      ],
+      caption: "Exact values on hover and in the file",
       fileName: "comparison",
       attributes: { class: "comparison", "data-sortable": true },
       head: element(
         "tr",
         {},
         heading("col", "Measure"),
-        heading("col", "Unit"),
         [...names, ...changes].map((name) => heading("col", name, { class: "n" })),
         heading("col", "Note"),
       ),
-      body: report.comparison.map((row, index) => comparisonRow(row, index, explain)),
+      body: report.comparison.map((row, index) => comparisonRow(report, row, index, explain)),
     }),
   );
 }
 
-function comparisonRow(row: ReportComparisonRow, index: number, explain: Explain): Markup {
+/** What the change column is sorted by and holds in the file: a difference of shares, else a share of the baseline. */
+function changeOf(unit: string, base: number, value: number): number | undefined {
+  if (unit === "fraction") return value - base;
+  return base === 0 ? undefined : value / base - 1;
+}
+
+function comparisonRow(
+  report: GradientReuseReport,
+  row: ReportComparisonRow,
+  index: number,
+  explain: Explain,
+): Markup {
   const scale = scaleFor(row.unit, row.values);
   const base = row.values[0] ?? null;
   const present = row.values.filter((value) => value !== null);
@@ -50,8 +64,7 @@ function comparisonRow(row: ReportComparisonRow, index: number, explain: Explain
   return element(
     "tr",
     {},
-    heading("row", [row.measure, arrow === undefined ? undefined : " ", arrow]),
-    element("td", {}, scale.label),
+    measureHeading(row.measure, row.unit, scale, [linkedMeasure(report, row.measure), arrow && [" ", arrow]]),
     row.values.map((value, variant) => {
       const interval = row.intervals?.[variant] ?? undefined;
       const below =
@@ -76,7 +89,7 @@ function comparisonRow(row: ReportComparisonRow, index: number, explain: Explain
       );
     }),
     row.values.slice(1).map((value) => {
-      const change = base === null || value === null || base === 0 ? undefined : value / base - 1;
+      const change = base === null || value === null ? undefined : changeOf(row.unit, base, value);
       return element(
         "td",
         { class: "n", "data-value": change },

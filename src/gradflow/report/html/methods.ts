@@ -4,7 +4,7 @@ import { formatNumber, formatValue, scaleFor } from "../format.ts";
 import type { GradientReuseReport, ReportVariant } from "../schema.ts";
 import { heading, table } from "./figure.ts";
 import { type Content, element, type Markup } from "./markup.ts";
-import { type Explain, freeScale, number, numberCell } from "./numbers.ts";
+import { type Explain, freeScale, measureHeading, number, numberCell } from "./numbers.ts";
 
 /** Figures that the page computes itself; the report's own methods follow them. */
 const computedHere = [
@@ -29,6 +29,16 @@ const computedHere = [
   },
 ];
 
+function methodId(index: number): string {
+  return `method-${index + 1}`;
+}
+
+/** A measure's name, linked to how it was computed where the report says so. */
+export function linkedMeasure({ methods }: GradientReuseReport, measure: string): Content {
+  const index = methods.findIndex(({ figure }) => figure.toLowerCase() === measure.toLowerCase());
+  return index < 0 ? measure : element("a", { href: `#${methodId(index)}` }, measure);
+}
+
 export function methodsSection(report: GradientReuseReport, explain: Explain): Markup {
   return element(
     "section",
@@ -38,8 +48,8 @@ export function methodsSection(report: GradientReuseReport, explain: Explain): M
     element(
       "dl",
       { class: "methods" },
-      [...report.methods, ...computedHere].map(({ figure, definition, reference }) => [
-        element("dt", {}, figure),
+      [...report.methods, ...computedHere].map(({ figure, definition, reference }, index) => [
+        element("dt", { id: methodId(index) }, figure),
         element(
           "dd",
           {},
@@ -120,7 +130,6 @@ function networks({ variants }: GradientReuseReport, explain: Explain): Markup {
       "tr",
       {},
       heading("col", "Property"),
-      heading("col", "Unit"),
       variants.map((variant) => heading("col", variant.name, { class: "n" })),
     ),
     body: [
@@ -129,7 +138,6 @@ function networks({ variants }: GradientReuseReport, explain: Explain): Markup {
           "tr",
           {},
           heading("row", name),
-          element("td", {}),
           variants.map((variant) => element("td", { class: "text" }, of(variant))),
         ),
       ),
@@ -141,8 +149,7 @@ function networks({ variants }: GradientReuseReport, explain: Explain): Markup {
         return element(
           "tr",
           {},
-          heading("row", name),
-          element("td", {}, scale.label),
+          measureHeading(name, unit, scale),
           variants.map((variant, v) => {
             const value = of(variant);
             if (value === undefined) return element("td", { class: "n" }, "–");

@@ -4,7 +4,7 @@
  */
 
 import { gapReason } from "../derive.ts";
-import { formatValue, notMeasured, type Scale, scaleFor } from "../format.ts";
+import { formatValue, notMeasured, type Scale } from "../format.ts";
 import type { GradientReuseReport } from "../schema.ts";
 import { type Attributes, type Content, element, type Markup } from "./markup.ts";
 
@@ -45,13 +45,23 @@ export function numberCell(
   below?: Content,
 ): Markup {
   const common = { ...attributes, class: ["n", attributes.class].filter(Boolean).join(" ") };
-  if (value === null) return element("td", common, gap(why), below);
+  if (value === null) return element("td", { ...common, "data-text": "" }, gap(why), below);
   return element("td", { ...common, "data-value": value }, printed(scale.format(value)), below);
 }
 
-/** A table cell with one number under its own scale. */
-export function plainCell(value: number | null, unit: string, why: string): Markup {
-  return numberCell(value, scaleFor(unit, [value]), why);
+/**
+ * The header cell of a row of numbers: the measure with the unit that its numbers are printed in. The CSV file holds
+ * exact values, so there the unit is the plain one: bytes, not MiB.
+ */
+export function measureHeading(
+  measure: string,
+  unit: string,
+  scale: Scale,
+  shown: Content = measure,
+): Markup {
+  const plain = unit === "" || unit === "count" || unit === "ratio" ? measure : `${measure} (${unit})`;
+  const label = scale.label !== "" && element("span", { class: "unit" }, ` (${scale.label})`);
+  return element("th", { scope: "row", "data-text": plain }, shown, label);
 }
 
 /** A table cell with a ratio (cosine, share) in three decimals. */

@@ -5,10 +5,10 @@ import type { GradientReuseReport, ReportStage } from "../schema.ts";
 import { heading, slug, svgFigure, table } from "./figure.ts";
 import { heatLegend } from "./heatMap.ts";
 import { type Content, element, type Markup } from "./markup.ts";
-import { type Explain, numberCell } from "./numbers.ts";
+import { type Explain, measureHeading, numberCell } from "./numbers.ts";
 import { stageId } from "./overview.ts";
 import { heatMaps, sampleTables, sideCorrelation, similarityCharts } from "./similarity.ts";
-import { diagramScale, stageDiagram } from "./stageDiagram.ts";
+import { diagramScale, isWide, stageDiagram } from "./stageDiagram.ts";
 import { equations, matrixLegend, reuseMatrix, type StageView, structureTables } from "./structure.ts";
 import { indexSymbols } from "./symbolIndex.ts";
 
@@ -30,6 +30,13 @@ export function stageSection(report: GradientReuseReport, name: string, explain:
   );
   const scale = diagramScale(views.map(({ stage }) => stage.structure));
   const beside = (draw: (view: StageView) => Content) => element("div", { class: "grid" }, views.map(draw));
+  const diagram = ({ variant, stage, index, scope }: StageView) =>
+    svgFigure(
+      `${slug(variant)}-${slug(name)}-diagram`,
+      `${variant}, ${name}`,
+      stageDiagram(`${variant}, ${name}`, stage.structure, index, scale),
+      { "data-scope": scope },
+    );
   return element(
     "section",
     { id: stageId(name, stageNames(report)), class: "stage" },
@@ -43,14 +50,7 @@ export function stageSection(report: GradientReuseReport, name: string, explain:
         "Arcs below: the piece of gradient that it sends back, as wide as the map has channels. Point at or tap a layer " +
         "or a map to light what belongs to it.",
     ),
-    beside(({ variant, stage, index, scope }) =>
-      svgFigure(
-        `${slug(variant)}-${slug(name)}-diagram`,
-        `${variant}, ${name}`,
-        stageDiagram(`${variant}, ${name}`, stage.structure, index, scale),
-        { "data-scope": scope },
-      ),
-    ),
+    element("div", { class: isWide(scale) ? "stack" : "grid" }, views.map(diagram)),
     element("h3", {}, "Reuse matrix"),
     element(
       "p",
@@ -164,7 +164,6 @@ function reuseFigures(name: string, views: readonly StageView[], explain: Explai
       "tr",
       {},
       heading("col", "Measure"),
-      heading("col", "Unit"),
       views.map(({ variant }) => heading("col", variant, { class: "n" })),
     ),
     body: rows.map(([measure, unit, field, of]) => {
@@ -175,8 +174,7 @@ function reuseFigures(name: string, views: readonly StageView[], explain: Explai
       return element(
         "tr",
         {},
-        heading("row", measure),
-        element("td", {}, scale.label),
+        measureHeading(measure, unit, scale),
         views.map(({ stage, path }) => numberCell(of(stage), scale, explain(`${path}.structure.${field}`))),
       );
     }),

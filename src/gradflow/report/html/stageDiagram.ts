@@ -66,6 +66,11 @@ export function diagramScale(structures: readonly ReportStructure[]): DiagramSca
   };
 }
 
+/** Whether a stage is too long to be shrunk into half a page: then it is drawn at a fixed size and scrolls. */
+export function isWide({ width }: Pick<DiagramScale, "width">): boolean {
+  return width > 760;
+}
+
 /** Draws the stage; `index` names its symbols for highlighting. */
 export function stageDiagram(
   name: string,
@@ -75,7 +80,7 @@ export function stageDiagram(
 ): Markup {
   const placed = place(structure);
   const pieces = gradientPieces(structure);
-  const reach = Math.min(150, 34 + longest * 0.2);
+  const reach = Math.min(200, 34 + longest * 0.2);
   const top = margin + reach;
   const middle = top + box.height / 2;
   const bottom = top + box.height;
@@ -126,7 +131,7 @@ export function stageDiagram(
       class: "diagram",
       role: "group",
       "aria-label": `${name}: ${describe(structure, pieces)}`,
-      "data-min": width > 460 ? "wide" : undefined,
+      ...(isWide({ width }) ? { width: Math.round(width * 0.85), "data-size": "fixed" } : {}),
     },
     element("text", { class: "label", x: 2, y: 12 }, "forward"),
     element("text", { class: "label", x: 2, y: bottom + reach + 2 }, "gradient"),

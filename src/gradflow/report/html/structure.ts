@@ -42,7 +42,7 @@ export function reuseMatrix({ variant, stage, index, scope }: StageView): Markup
     table({
       caption: variant,
       fileName: `${slug(variant)}-${slug(stage.name)}-reuse-matrix`,
-      attributes: { class: "matrix" },
+      attributes: { class: featureMaps.length > 12 ? "matrix many" : "matrix" },
       head: element(
         "tr",
         {},
@@ -167,8 +167,8 @@ export function structureTables({ variant, stage, scope, index, path }: StageVie
         "tr",
         {},
         heading("col", "Map"),
+        ["Channels", "Reuse", "Paths", "Length", "Size"].map(numeric),
         heading("col", "Side"),
-        ["Channels", "Size", "Reuse", "Paths", "Length"].map(numeric),
       ),
       body: featureMaps.map((map) => {
         const used = reuse.find((entry) => entry.gradient === map.gradient);
@@ -177,15 +177,7 @@ export function structureTables({ variant, stage, scope, index, path }: StageVie
           "tr",
           { "data-in": index.gradient(map.gradient) },
           heading("row", symbolHtml(map.symbol)),
-          element("td", {}, map.side),
           numberCell(map.channels, counts, noGap),
-          element(
-            "td",
-            { class: "n" },
-            number(map.height, "count", noGap),
-            " × ",
-            number(map.width, "count", noGap),
-          ),
           used === undefined ? missing() : numberCell(used.count, counts, noGap),
           route === undefined
             ? [missing(), missing()]
@@ -198,6 +190,14 @@ export function structureTables({ variant, stage, scope, index, path }: StageVie
                   route.shortest === route.longest ? undefined : ["–", number(route.longest, "count", noGap)],
                 ),
               ],
+          element(
+            "td",
+            { class: "n" },
+            number(map.height, "count", noGap),
+            " × ",
+            number(map.width, "count", noGap),
+          ),
+          element("td", {}, map.side),
         );
       }),
     }),

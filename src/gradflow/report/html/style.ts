@@ -5,7 +5,7 @@ import { paletteRules } from "./palette.ts";
 const layout = `
 *{box-sizing:border-box}
 html{scroll-behavior:smooth;-webkit-text-size-adjust:100%}
-body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
+body{margin:0;background:var(--page);color:var(--ink);font:1rem/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
 header,main,footer{max-width:1760px;margin:0 auto;padding:0 clamp(14px,3vw,48px)}
 header{padding-top:40px}
 h1{font-size:clamp(1.5rem,1.1rem + 1.6vw,2.3rem);line-height:1.2;margin:.1em 0 .3em;letter-spacing:-.01em;overflow-wrap:anywhere}
@@ -43,6 +43,8 @@ dd{margin:0 0 .7em;overflow-wrap:anywhere}
 .methods{columns:2 520px;column-gap:48px}
 .methods dd{break-before:avoid;break-inside:avoid}
 .scroll{overflow-x:auto;max-width:100%}
+.stack{display:grid;grid-template-columns:minmax(0,1fr);gap:20px}
+@media (min-width:2000px){html{font-size:18px}header,main,footer{max-width:2100px}}
 `;
 
 const tables = `
@@ -63,7 +65,7 @@ td.best{font-weight:700}
 .note{color:var(--soft);min-width:16ch;max-width:52ch}
 .gap{color:var(--soft);border-bottom:1px dotted var(--soft);text-decoration:none;cursor:help;font-style:italic}
 .comparison{width:100%}
-td.text{min-width:14ch;max-width:44ch;padding-left:12px}
+td.text{text-align:right;min-width:14ch;max-width:44ch;padding-left:12px}
 button{font:inherit;color:inherit;cursor:pointer}
 .sort{background:none;border:0;padding:0;font-weight:600;text-align:inherit}
 .sort::after{content:" \\2195";color:var(--soft);font-weight:400}
@@ -78,6 +80,8 @@ details .scroll{margin-top:8px;max-height:420px;overflow:auto}
 sup{line-height:0}
 .matrix th,.matrix td{text-align:center;padding:3px 4px;min-width:38px;height:34px;vertical-align:middle}
 .matrix tbody tr>*,.matrix tbody tr+tr>*,.matrix thead th{border:2px solid var(--page)}
+.matrix.many th,.matrix.many td{min-width:27px;height:27px;padding:1px}
+.matrix.many .pick{padding:1px 2px;font-size:.85rem}
 .matrix .off{background:var(--raised)}
 .matrix .sum{color:var(--soft);font-weight:400;text-align:center}
 td.single,.swatch.single{background:var(--single-tint);color:var(--first)}
@@ -88,6 +92,8 @@ tr.across td{color:var(--across)}
 .pick[aria-pressed=true]{background:var(--ink);color:var(--page)}
 .keys{display:flex;flex-wrap:wrap;gap:4px 22px;font-size:.9rem;color:var(--soft);max-width:none}
 .swatch{display:inline-block;width:1.7em;text-align:center;border-radius:3px}
+.unit{color:var(--soft);font-weight:400}
+@media (max-width:520px){table{font-size:.86rem}th,td{padding-right:7px}.n{padding-left:5px}.sort::after{content:none}}
 `;
 
 const mathematics = `
@@ -134,7 +140,8 @@ svg .axis{stroke:var(--soft);stroke-width:1}
 .small-figure .chart{max-width:420px}
 .small-figure figcaption{font-size:.84rem}
 .diagram{display:block;width:100%;max-width:880px;height:auto}
-.diagram[data-min=wide]{min-width:560px}
+.scroll>.diagram{min-width:560px}
+.diagram[data-size=fixed]{width:auto;max-width:none}
 .forward{fill:none;stroke:var(--forward);stroke-width:1.1}
 .piece path{fill:none;stroke:var(--first);stroke-opacity:.9}
 .piece polygon{fill:var(--first)}
@@ -186,7 +193,8 @@ h2,h3,h4{break-after:avoid}
 figure,tr,.card{break-inside:avoid}
 .scroll{overflow:visible}
 .grid{grid-template-columns:repeat(2,1fr);gap:14pt}
-.diagram[data-min=wide]{min-width:0}
+.scroll>.diagram{min-width:0}
+.diagram[data-size=fixed]{width:100%}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 }
 `;

@@ -113,11 +113,11 @@ function curveTables({ name, curves }: ReportVariant, index: number, explain: Ex
     foldedTable(`Numbers: training of ${name}`, {
       caption: `Loss and accuracy of every recorded step of ${name}`,
       fileName: `${slug(name)}-training`,
-      head: element(
-        "tr",
-        {},
-        ["Step", "Loss", "Training accuracy (%)"].map((text) => heading("col", text, { class: "n" })),
-      ),
+      head: element("tr", {}, [
+        heading("col", "Step", { class: "n" }),
+        heading("col", "Loss", { class: "n" }),
+        heading("col", "Training accuracy (%)", { class: "n", "data-text": "Training accuracy (fraction)" }),
+      ]),
       body: curves.step.map((step, i) =>
         element(
           "tr",
@@ -131,11 +131,10 @@ function curveTables({ name, curves }: ReportVariant, index: number, explain: Ex
     foldedTable(`Numbers: evaluations of ${name}`, {
       caption: `Test accuracy of ${name} at every evaluation`,
       fileName: `${slug(name)}-evaluations`,
-      head: element(
-        "tr",
-        {},
-        ["Step", "Test accuracy (%)"].map((text) => heading("col", text, { class: "n" })),
-      ),
+      head: element("tr", {}, [
+        heading("col", "Step", { class: "n" }),
+        heading("col", "Test accuracy (%)", { class: "n", "data-text": "Test accuracy (fraction)" }),
+      ]),
       body: curves.evaluations.map(({ step, testAccuracy }, i) =>
         element(
           "tr",
