@@ -1,0 +1,260 @@
+/**
+ * From the graph of ops to the level on which the paper writes: weighted layers and the feature maps between them.
+ *
+ * Norms, activations, dropout, pooling and reshapes collapse into the weighted layer they belong to; what remains
+ * are weighted layers, concatenations, channel slices and sums. A 1x1 convolution that only feeds the next
+ * convolution of the same module (DenseNet-BC's bottleneck) is part of that layer, as in the paper.
+ */
+import { dependentValues, type Graph, type GraphNode } from "../graph/index.ts";
+import { combined, concatenated, mapsOf, type Reading, substitute } from "./reading.ts";
+
+/** A feature map: the stage's input, a channel slice of a map, or the output of a weighted layer. */
+export interface CollapsedMap {
+  /** The layer that makes it; null for inputs and their slices. */
+  readonly layer: number | null;
+  /** The map it is a slice of, with the first channel and one past the last; null when it is whole. */
+  readonly slice: { readonly of: number; readonly from: number; readonly to: number } | null;
+  /** The graph value, after the norms and activations that follow it, from which its consumers branch off. */
+  readonly value: number;
+}
+
+/** A weighted layer with what is collapsed into it. */
+export interface CollapsedLayer {
+  readonly modulePath: string;
+  readonly reads: Reading;
+  readonly output: number;
+  /** The weighted ops in it; more than one when a bottleneck is part of it. */
+  readonly nodes: readonly number[];
+}
+
+export interface CollapsedStage {
+  readonly maps: readonly CollapsedMap[];
+  readonly layers: readonly CollapsedLayer[];
+  /** What leaves the stage; null when nothing is read outside and it is not the graph's end. */
+  readonly output: Reading | null;
+  /** The reading of every data value in the stage. */
+  readonly readings: ReadonlyMap<number, Reading>;
+}
+
+const inside = (path: string, prefix: string): boolean =>
+  prefix === "" || path === prefix || path.startsWith(`${prefix}.`);
+
+const parentOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf(".")));
+
+interface MutableLayer {
+  modulePath: string;
+  reads: Reading;
+  output: number;
+  nodes: number[];
+}
+
+/**
+ * Collapses the part of `graph` that lies in modules at or below `paths` ("" is everything). `inputs` are the
+ * values that data enters by. Throws when no op lies there.
+ */
+export function collapse(graph: Graph, inputs: readonly number[], paths: readonly string[]): CollapsedStage {
+  const data = dependentValues(graph, inputs);
+  const nodes = graph.nodes.filter(
+    ({ modulePath, output }) => data.has(output) && paths.some((path) => inside(modulePath, path)),
+  );
+  if (nodes.length === 0)
+    throw new Error(
+      `gradflow: no op of the traced network lies in ${paths.map((p) => `"${p}"`).join(" or ")}`,
+    );
+  return new Collapser(graph, data, nodes).result();
+}
+
+class Collapser {
+  readonly #graph: Graph;
+  readonly #data: ReadonlySet<number>;
+  readonly #stage: ReadonlySet<number>;
+  readonly #nodes: readonly GraphNode[];
+  readonly #maps: CollapsedMap[] = [];
+  readonly #layers: MutableLayer[] = [];
+  readonly #readings = new Map<number, Reading>();
+
+  constructor(graph: Graph, data: ReadonlySet<number>, nodes: readonly GraphNode[]) {
+    this.#graph = graph;
+    this.#data = data;
+    this.#nodes = nodes;
+    this.#stage = new Set(nodes.map(({ id }) => id));
+    for (const node of nodes) this.#readings.set(node.output, this.#visit(node));
+  }
+
+  result(): CollapsedStage {
+    const output = this.#output();
+    this.#mergeBottlenecks(output);
+    // Merged maps leave gaps; what is still read or written keeps its order.
+    const used = new Set([
+      ...this.#layers.flatMap(({ reads, output: map }) => [...mapsOf(reads), map]),
+      ...(output ? mapsOf(output) : []),
+    ]);
+    for (const map of [...used]) {
+      const { slice } = this.#maps[map];
+      if (slice) used.add(slice.of);
+    }
+    const kept = this.#maps.flatMap((_, i) => (used.has(i) ? [i] : []));
+    const renamed = new Map(kept.map((old, i) => [old, i]));
+    const rename = (map: number): number => renamed.get(map) ?? -1;
+    const renameReading = (reading: Reading): Reading =>
+      substitute(reading, (map) => ({ kind: "map", map: rename(map) }));
+    const layerIndex = new Map(this.#layers.map(({ output: map }, i) => [map, i]));
+    return {
+      maps: kept.map((old) => {
+        const { slice, value } = this.#maps[old];
+        return {
+          layer: layerIndex.get(old) ?? null,
+          slice: slice && { ...slice, of: rename(slice.of) },
+          value: this.#branchingValue(value),
+        };
+      }),
+      layers: this.#layers.map((layer) => ({
+        ...layer,
+        reads: renameReading(layer.reads),
+        output: rename(layer.output),
+      })),
+      output: output && renameReading(output),
+      readings: new Map([...this.#readings].map(([value, reading]) => [value, renameReading(reading)])),
+    };
+  }
+
+  #newMap(map: CollapsedMap): Reading {
+    this.#maps.push(map);
+    return { kind: "map", map: this.#maps.length - 1 };
+  }
+
+  /** The reading of a value; one made outside the stage is an input of it. */
+  #read(value: number): Reading {
+    const known = this.#readings.get(value);
+    if (known) return known;
+    const reading = this.#newMap({ layer: null, slice: null, value });
+    this.#readings.set(value, reading);
+    return reading;
+  }
+
+  #visit(node: GraphNode): Reading {
+    const data = node.inputs.filter((value) => this.#data.has(value));
+    if (this.#isWeighted(node)) return this.#weighted(node);
+    const readings = data.map((value) => this.#read(value));
+    if (node.op === "concat" && axisOf(node.attributes) === 1) return concatenated(readings);
+    if (node.op === "slice") return this.#slice(node, readings[0]);
+    return combined(node.op === "add" || node.op === "sub" ? "+" : "⊙", readings);
+  }
+
+  /** A convolution or matrix product by something that does not depend on the data. */
+  #isWeighted({ op, inputs }: GraphNode): boolean {
+    return (op === "conv2d" || op === "matmul") && this.#data.has(inputs[0]) && !this.#data.has(inputs[1]);
+  }
+
+  #weighted(node: GraphNode): Reading {
+    const reads = this.#read(node.inputs[0]);
+    const reading = this.#newMap({ layer: this.#layers.length, slice: null, value: node.output });
+    this.#layers.push({
+      modulePath: node.modulePath,
+      reads,
+      output: this.#maps.length - 1,
+      nodes: [node.id],
+    });
+    return reading;
+  }
+
+  #slice(node: GraphNode, reading: Reading): Reading {
+    const range = channelRange(node.attributes);
+    const channels = this.#graph.values[node.inputs[0]].shape[1];
+    if (!range || (range[0] === 0 && range[1] === channels) || reading.kind !== "map") return reading;
+    return this.#newMap({
+      layer: null,
+      slice: { of: reading.map, from: range[0], to: range[1] },
+      value: node.output,
+    });
+  }
+
+  /** What is read outside the stage, or is the end of the graph. */
+  #output(): Reading | null {
+    const leaving = this.#nodes.filter(({ output }) => {
+      const { consumers } = this.#graph.values[output];
+      return (
+        consumers.length === 0 ||
+        consumers.some(({ node }) => !this.#stage.has(node) && this.#data.has(this.#graph.nodes[node].output))
+      );
+    });
+    const readings = leaving
+      .map(({ output }) => this.#readings.get(output))
+      .filter((reading) => reading !== undefined);
+    return readings.length === 0 ? null : combined("+", readings);
+  }
+
+  #mergeBottlenecks(output: Reading | null): void {
+    for (let i = this.#layers.length - 1; i > 0; i--) {
+      const layer = this.#layers[i];
+      if (layer.reads.kind !== "map") continue;
+      const { map } = layer.reads;
+      const at = this.#layers.findIndex((other) => other.output === map);
+      if (at < 0) continue;
+      const narrow = this.#layers[at];
+      const weight = this.#graph.nodes[narrow.nodes[narrow.nodes.length - 1]].inputs[1];
+      const isPointwise = this.#graph.values[weight].shape.slice(2).every((extent) => extent === 1);
+      const readers = this.#layers.filter(({ reads }) => mapsOf(reads).includes(map)).length;
+      const leaves = output !== null && mapsOf(output).includes(map);
+      const parent = parentOf(layer.modulePath);
+      if (!isPointwise || readers !== 1 || leaves || parent === "" || parent !== parentOf(narrow.modulePath))
+        continue;
+      this.#layers[i] = {
+        ...layer,
+        modulePath: parent,
+        reads: narrow.reads,
+        nodes: [...narrow.nodes, ...layer.nodes],
+      };
+      this.#layers.splice(at, 1);
+    }
+  }
+
+  /**
+   * Follows norms and activations after a map to where several consumers, or a combination, read the result. A chain
+   * that ends in a single weighted layer belongs to that layer instead, and the map branches where it was made.
+   */
+  #branchingValue(start: number): number {
+    let value = start;
+    for (;;) {
+      const readers = this.#readersOf(value);
+      if (readers.length !== 1 || !this.#stage.has(readers[0].id)) return value;
+      const [reader] = readers;
+      if (this.#isWeighted(reader)) return start;
+      if (!this.#isPassThrough(reader)) return value;
+      value = reader.output;
+    }
+  }
+
+  /** Statistics of a batch are part of the norm that uses them, which accounts for their gradient too. */
+  #readersOf(value: number): GraphNode[] {
+    return this.#graph.values[value].consumers
+      .map(({ node }) => this.#graph.nodes[node])
+      .filter(({ op, output }) => op !== "batchStatistics" && this.#data.has(output));
+  }
+
+  #isPassThrough({ op, inputs }: GraphNode): boolean {
+    const isStatistics = (value: number): boolean => {
+      const { producer } = this.#graph.values[value];
+      return producer !== null && this.#graph.nodes[producer].op === "batchStatistics";
+    };
+    return (
+      op !== "concat" &&
+      op !== "slice" &&
+      inputs.filter((value) => this.#data.has(value) && !isStatistics(value)).length === 1
+    );
+  }
+}
+
+function axisOf(attributes: object): unknown {
+  return "axis" in attributes ? attributes.axis : undefined;
+}
+
+/** The channels that a slice of [N, C, …] keeps; null when it is no slice by channels alone. */
+function channelRange(attributes: object): [number, number] | null {
+  if (!("ranges" in attributes) || !Array.isArray(attributes.ranges) || attributes.ranges.length < 2)
+    return null;
+  const range: unknown = attributes.ranges[1];
+  return Array.isArray(range) && typeof range[0] === "number" && typeof range[1] === "number"
+    ? [range[0], range[1]]
+    : null;
+}

@@ -1,0 +1,45 @@
+/** What a layer reads, as the paper writes it: a feature map, a concatenation [a, b, …] or a sum of them. */
+
+/** Maps are named by their index in the stage. */
+export type Reading =
+  | { readonly kind: "map"; readonly map: number }
+  | { readonly kind: "concat"; readonly parts: readonly Reading[] }
+  /** Elementwise: a sum (`+`), or another combination such as a gate (`⊙`). */
+  | { readonly kind: "combine"; readonly sign: "+" | "⊙"; readonly parts: readonly Reading[] };
+
+/** The maps in a reading, each once, in the order of their appearance. */
+export function mapsOf(reading: Reading): number[] {
+  const all = reading.kind === "map" ? [reading.map] : reading.parts.flatMap(mapsOf);
+  return [...new Set(all)];
+}
+
+/** True when both are the same expression of the same maps. */
+export function sameReading(a: Reading, b: Reading): boolean {
+  if (a.kind === "map" || b.kind === "map") return a.kind === "map" && b.kind === "map" && a.map === b.map;
+  if (a.kind === "combine" && b.kind === "combine" && a.sign !== b.sign) return false;
+  return (
+    a.kind === b.kind &&
+    a.parts.length === b.parts.length &&
+    a.parts.every((part, i) => sameReading(part, b.parts[i]))
+  );
+}
+
+/** [a, [b, c]] is [a, b, c], and [a] is a. */
+export function concatenated(parts: readonly Reading[]): Reading {
+  const flat = parts.flatMap((part) => (part.kind === "concat" ? part.parts : [part]));
+  return flat.length === 1 ? flat[0] : { kind: "concat", parts: flat };
+}
+
+/** a + (b + c) is a + b + c; combining what is equal anyway (a norm reads a map and its statistics) is that. */
+export function combined(sign: "+" | "⊙", parts: readonly Reading[]): Reading {
+  const flat = parts.flatMap((part) => (part.kind === "combine" && part.sign === sign ? part.parts : [part]));
+  const unique = flat.filter((part, i) => flat.findIndex((other) => sameReading(other, part)) === i);
+  return unique.length === 1 ? unique[0] : { kind: "combine", sign, parts: unique };
+}
+
+/** The expression with every map replaced. */
+export function substitute(reading: Reading, replace: (map: number) => Reading): Reading {
+  if (reading.kind === "map") return replace(reading.map);
+  const parts = reading.parts.map((part) => substitute(part, replace));
+  return reading.kind === "concat" ? concatenated(parts) : combined(reading.sign, parts);
+}
