@@ -37,6 +37,7 @@ export function stepDecay({
   readonly gamma?: number;
 }): Schedule {
   checkPositive("stepDecay", "stepSize", stepSize);
+  checkPositive("stepDecay", "gamma", gamma);
   return (step) => gamma ** Math.floor(step / stepSize);
 }
 
@@ -53,18 +54,18 @@ export function cosine({
     floor + ((1 - floor) * (1 + Math.cos((Math.PI * Math.min(step, maxSteps)) / maxSteps))) / 2;
 }
 
-/** Rises linearly from `start` (default 0) to 1 over `steps`, then follows `then` (default: stays at 1), counted anew. */
+/** Rises linearly from `start` (default 0) to 1 over `steps`, then follows `next` (default: stays at 1), counted anew. */
 export function linearWarmup({
   steps,
   start = 0,
-  then = () => 1,
+  next = () => 1,
 }: {
   readonly steps: number;
   readonly start?: number;
-  readonly then?: Schedule;
+  readonly next?: Schedule;
 }): Schedule {
   checkPositive("linearWarmup", "steps", steps);
-  return (step) => (step < steps ? start + ((1 - start) * step) / steps : then(step - steps));
+  return (step) => (step < steps ? start + ((1 - start) * step) / steps : next(step - steps));
 }
 
 /** Sets an optimizer's learning rate from a schedule; call `step()` after each optimizer step. */

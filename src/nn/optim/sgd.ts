@@ -40,6 +40,7 @@ export class SGD extends Optimizer {
     super(parameters, options.lr);
     this.options = { momentum: 0, dampening: 0, weightDecay: 0, nesterov: false, ...options };
     checkSetting("SGD", "momentum", this.options.momentum, 0);
+    checkSetting("SGD", "dampening", this.options.dampening, 0);
     checkSetting("SGD", "weightDecay", this.options.weightDecay, 0);
     if (this.options.nesterov && (this.options.momentum === 0 || this.options.dampening !== 0))
       throw new Error("SGD: nesterov needs momentum > 0 and dampening 0");
