@@ -10,11 +10,12 @@ export const largestCode = 0xffff;
 /** How far from a kink values stay, and how far apart distinct ones are. */
 const margin = 0.1;
 
-/** Codes 0, 1, 2, 3, … as 0, 1, -1, 2, … */
-const alternating = (code: number): number => (code % 2 === 1 ? (code + 1) / 2 : -code / 2);
+/** The lower half of the codes counts up from 0, the upper half down from -1: halving a code halves the value. */
+const signed = (code: number): number =>
+  code <= largestCode / 2 ? code : Math.floor(largestCode / 2) - code;
 
 /** A multiple of 1/10000 between -3.3 and 3.3; 0 for code 0. */
-const real = (code: number): number => alternating(code) / 10_000;
+const real = (code: number): number => signed(code) / 10_000;
 
 function awayFrom(points: readonly number[], value: number): number {
   const near = points.find((point) => Math.abs(value - point) < margin);
@@ -45,13 +46,11 @@ export function valuesOf(codes: readonly number[], domain: Domain, dtype: DType)
         ? codes.map((code) => margin + Math.floor(code / 2) / 10_000)
         : codes.map((code) => 1 + (code % 8));
     case "away":
-      return codes.map((code) =>
-        isFloat(dtype) ? awayFrom(domain.from, real(code)) : alternating(code % 17),
-      );
+      return codes.map((code) => (isFloat(dtype) ? awayFrom(domain.from, real(code)) : signed(code) % 9));
     case "real":
       return codes.map((code) => {
         if (isFloat(dtype)) return real(code);
-        return dtype === "u8" ? code % 256 : alternating(code % 17);
+        return dtype === "u8" ? code % 256 : signed(code) % 9;
       });
   }
 }
