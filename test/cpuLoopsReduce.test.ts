@@ -203,6 +203,15 @@ describe("copy", () => {
     );
   });
 
+  it("copies a long row into every other place", () => {
+    const x = inputView([300], "f32", plain, 5);
+    const data = new Float32Array(600).fill(7);
+    loops.copy([x], { dtype: "f32", data, shape: [300], strides: [2], offset: 1 }, {});
+    expect(data).toEqual(
+      Float32Array.from({ length: 600 }, (_, i) => (i % 2 === 0 ? 7 : x.data[(i - 1) / 2])),
+    );
+  });
+
   it("copies long runs and large transposes", () => {
     const sliced = { ...plain, before: [0, 2, 0, 0, 0], after: [0, 1, 0, 0, 0] };
     const transposed = { ...plain, order: [1, 0, 2, 3, 4] };
