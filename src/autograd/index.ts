@@ -5,11 +5,16 @@
 import "./methods.ts";
 
 export { checkpoint, isRecomputing } from "./checkpoint.ts";
+export { type CustomGradientContext, customGradient } from "./customGradient.ts";
 export { alias } from "./derive.ts";
 export { AnomalyError, detectAnomaly } from "./detectAnomaly.ts";
 export { type BackwardOptions, backward, clearGrad, type GradOptions, grad } from "./engine.ts";
+export { type GradcheckOptions, gradcheck, gradgradcheck } from "./gradcheck.ts";
+export { type DirectionOptions, gradcheckDirections } from "./gradcheckDirections.ts";
+export { GradcheckError, type GradientMismatch } from "./gradcheckError.ts";
 export { detach } from "./methods.ts";
 export { currentModulePath, enableGrad, isGradEnabled, noGrad, withModulePath } from "./mode.ts";
+export type { InputOptions, TensorFunction } from "./movableInputs.ts";
 export type { Node } from "./node.ts";
 export {
   type EdgeEvent,
