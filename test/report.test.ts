@@ -3,6 +3,15 @@
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { differenceInterval, meanCosine, wilsonInterval } from "../src/gradflow/report/derive.ts";
+import {
+  formatDifference,
+  formatNumber,
+  formatPathCount,
+  formatRatio,
+  formatValue,
+  scaleFor,
+} from "../src/gradflow/report/format.ts";
 import {
   type GradientReuseReport,
   parseReport,
@@ -12,7 +21,7 @@ import {
   reportJsonSchema,
   serializeReport,
 } from "../src/gradflow/report/index.ts";
-import { displayWidth } from "../src/gradflow/report/table.ts";
+import { displayWidth, wrapText } from "../src/gradflow/report/table.ts";
 import { isWellFormed } from "./support/markup.ts";
 import { sampleReport } from "./support/sampleReport.ts";
 
@@ -115,6 +124,54 @@ describe("report JSON", () => {
       type: "object",
       required: expect.arrayContaining(["variants"]),
     });
+  });
+});
+
+describe("report figures", () => {
+  it("computes the intervals that Newcombe's paper computes", () => {
+    const [low, high] = differenceInterval({ correct: 48, total: 80 }, { correct: 56, total: 70 });
+    expect(low).toBeCloseTo(0.0524, 4);
+    expect(high).toBeCloseTo(0.3339, 4);
+    const [lowest, highest] = wilsonInterval(0, 10);
+    expect(lowest).toBe(0);
+    expect(highest).toBeCloseTo(0.2775, 4);
+  });
+
+  it("averages the cosine over distinct pairs that were measured", () => {
+    const sample = { step: 0, norms: [], sharedEnergy: null, firstDirectionShare: null, effectiveRank: null };
+    const cosine = [
+      [1, 0.5, null],
+      [0.5, 1, -0.1],
+      [null, -0.1, 1],
+    ];
+    expect(meanCosine({ ...sample, cosine })).toBeCloseTo(0.2, 12);
+    expect(meanCosine({ ...sample, cosine: [[1]] })).toBeNull();
+  });
+
+  it("prints numbers under one unit, and never a missing one as 0", () => {
+    expect(scaleFor("bytes", [57_671_702, 1024]).format(1024)).toBe("0.00");
+    expect(formatValue(57_671_702, "bytes")).toBe("55.00 MiB");
+    expect(formatValue(null, "bytes")).toBe("n/m");
+    expect(formatValue(1_234_567, "count")).toBe("1,234,567");
+    expect(formatValue(0.98765, "fraction")).toBe("98.77 %");
+    expect(formatNumber(-0.00001234)).toBe("-1.234e-5");
+    expect(formatRatio(-0.0001)).toBe("0.000");
+    expect(formatPathCount("65536")).toBe("65,536 = 2^16");
+    expect(formatPathCount(String(2n ** 80n))).toBe("1.209e+24 = 2^80");
+    expect(formatPathCount("12")).toBe("12");
+    expect(formatDifference(0.98, 0.97, "fraction")).toBe("-1.00 pp");
+    expect(formatDifference(200, 150, "ms")).toBe("-25.0 %");
+    expect(formatDifference(0, 5, "ms")).toBe("");
+  });
+
+  it("wraps and measures text by what a terminal shows", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme" }), fc.integer({ min: 2, max: 30 }), (text, width) => {
+        const lines = wrapText(text, width);
+        expect(Math.max(...lines.map(displayWidth))).toBeLessThanOrEqual(width);
+        expect(lines.join("").replace(/ /g, "")).toBe(text.replace(/ /g, ""));
+      }),
+    );
   });
 });
 

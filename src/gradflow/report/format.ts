@@ -83,7 +83,8 @@ export function formatPathCount(digits: string): string {
   const bits = count.toString(2);
   const exact = /^10+$/.test(bits) && count > 2n;
   if (digits.length <= 15) return exact ? `${grouped(digits)} = 2^${bits.length - 1}` : grouped(digits);
-  const short = `${digits[0]}.${digits.slice(1, 4)}e+${digits.length - 1}`;
+  const leading = Number(digits.slice(0, 15)) / 10 ** 14;
+  const short = `${leading.toFixed(3)}e+${digits.length - 1}`;
   return exact ? `${short} = 2^${bits.length - 1}` : short;
 }
 

@@ -13,7 +13,7 @@ import { symbolPlain, symbolSvg } from "./typeset.ts";
 export const heatSteps = 10;
 
 /** The class of a cell; `qx` marks one that was not measured. The client script has the same rule. */
-export function heatClass(value: number | null): string {
+function heatClass(value: number | null): string {
   if (value === null) return "qx";
   return `q${Math.round((Math.min(1, Math.max(-1, value)) + 1) * heatSteps)}`;
 }
@@ -21,7 +21,7 @@ export function heatClass(value: number | null): string {
 /** The matrix of one feature map at one sampled step; `address` tells the script where its samples are. */
 export function heatMap(pieces: ReportMeasuredPieces, sampleIndex: number, address: string): Markup {
   const n = pieces.consumers.length;
-  const cell = n <= 8 ? 36 : n <= 16 ? 22 : 12;
+  const cell = n <= 8 ? 36 : n <= 24 ? 17 : 10;
   const margin = { left: 34, top: 24 };
   const sample = pieces.samples[sampleIndex];
   const cells = pieces.consumers.flatMap((rowName, r) =>

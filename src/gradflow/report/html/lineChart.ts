@@ -224,7 +224,7 @@ function tickDecimals([first = 0, second = 1]: readonly number[]): number {
 }
 
 /** Round numbers that cover low to high; `whole` keeps them integers. */
-export function niceTicks(low: number, high: number, count: number, whole = false): number[] {
+function niceTicks(low: number, high: number, count: number, whole = false): number[] {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   const factor = [1, 2, 5, 10].find((one) => one * power >= rough * 0.999) ?? 10;

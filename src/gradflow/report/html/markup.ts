@@ -49,7 +49,7 @@ export function fragment(...content: Content[]): Markup {
 }
 
 /** Escapes text for element content and for attribute values; what XML forbids becomes a replacement sign. */
-export function escapeText(text: string): string {
+function escapeText(text: string): string {
   return text
     .replace(/&/g, "&amp;")
     .replace(/</g, "&lt;")

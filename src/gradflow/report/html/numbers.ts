@@ -32,7 +32,7 @@ export function number(value: number | null, unit: string, why: string): Markup 
 }
 
 /** The mark of a number that was not measured. */
-export function gap(why: string): Markup {
+function gap(why: string): Markup {
   return element("abbr", { class: "gap", title: why }, notMeasured);
 }
 

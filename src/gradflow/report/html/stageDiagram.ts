@@ -98,7 +98,9 @@ export function stageDiagram(
     const slot = (circles.filter((circle) => circle > to).length + 1) / (circles.length + 1);
     const x = from.left + box.width * slot;
     const height = (reach - 4) * (span(piece, placed) / longest) ** 0.75;
-    const stroke = Math.round((1 + 2.2 * Math.sqrt(piece.map.channels / mostChannels)) * 10) / 10;
+    const stroke = r(
+      (1 + 2.2 * Math.sqrt(piece.map.channels / mostChannels)) * (pieces.length > 40 ? 0.6 : 1),
+    );
     const marks = { "data-in": `${index.gradient(piece.map.gradient)} ${index.weight(piece.weight.symbol)}` };
     const names = `${symbolPlain(piece.map.gradient)} updates ${symbolPlain(piece.weight.symbol)}`;
     const circleTop = middle - radius;
