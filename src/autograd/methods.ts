@@ -11,7 +11,7 @@ import { clone, contiguous } from "./ops/copy.ts";
 import { logSumExp } from "./ops/logSumExp.ts";
 import { matmul } from "./ops/matmul.ts";
 import { argmax, max, min } from "./ops/max.ts";
-import { mean, variance } from "./ops/mean.ts";
+import { mean, type VarianceOptions, variance } from "./ops/mean.ts";
 import { permute, transpose } from "./ops/permute.ts";
 import type { Operand } from "./ops/pointwise.ts";
 import { flatten, reshape } from "./ops/reshape.ts";
@@ -52,7 +52,7 @@ const methods = {
   clamp: (x: Tensor, low: number, high: number): Tensor => activations.clamp(x, low, high),
   sum: (x: Tensor, axes?: Axes, options?: ReduceOptions): Tensor => sum(x, axes, options),
   mean: (x: Tensor, axes?: Axes, options?: ReduceOptions): Tensor => mean(x, axes, options),
-  variance: (x: Tensor, axes?: Axes, options?: ReduceOptions): Tensor => variance(x, axes, options),
+  variance: (x: Tensor, axes?: Axes, options?: VarianceOptions): Tensor => variance(x, axes, options),
   max: (x: Tensor, axes?: Axes, options?: ReduceOptions): Tensor => max(x, axes, options),
   min: (x: Tensor, axes?: Axes, options?: ReduceOptions): Tensor => min(x, axes, options),
   argmax: (x: Tensor, axis?: number, options?: ReduceOptions): Tensor => argmax(x, axis, options),

@@ -36,6 +36,13 @@ export interface CollapsedStage {
   readonly readings: ReadonlyMap<number, Reading>;
 }
 
+/** A graph, the values that data enters it by, and the one it ends in, if it ends. */
+export interface Traced {
+  readonly graph: Graph;
+  readonly inputs: readonly number[];
+  readonly output: number | null;
+}
+
 const inside = (path: string, prefix: string): boolean =>
   prefix === "" || path === prefix || path.startsWith(`${prefix}.`);
 
@@ -49,10 +56,10 @@ interface MutableLayer {
 }
 
 /**
- * Collapses the part of `graph` that lies in modules at or below `paths` ("" is everything). `inputs` are the
- * values that data enters by. Throws when no op lies there.
+ * Collapses the part of `graph` that lies in modules at or below `paths` ("" is everything). Throws when no op
+ * lies there.
  */
-export function collapse(graph: Graph, inputs: readonly number[], paths: readonly string[]): CollapsedStage {
+export function collapse({ graph, inputs, output: end }: Traced, paths: readonly string[]): CollapsedStage {
   const data = dependentValues(graph, inputs);
   const nodes = graph.nodes.filter(
     ({ modulePath, output }) => data.has(output) && paths.some((path) => inside(modulePath, path)),
@@ -61,7 +68,7 @@ export function collapse(graph: Graph, inputs: readonly number[], paths: readonl
     throw new Error(
       `gradflow: no op of the traced network lies in ${paths.map((p) => `"${p}"`).join(" or ")}`,
     );
-  return new Collapser(graph, data, nodes).result();
+  return new Collapser(graph, data, nodes, end).result();
 }
 
 class Collapser {
@@ -69,11 +76,13 @@ class Collapser {
   readonly #data: ReadonlySet<number>;
   readonly #stage: ReadonlySet<number>;
   readonly #nodes: readonly GraphNode[];
+  readonly #end: number | null;
   readonly #maps: CollapsedMap[] = [];
   readonly #layers: MutableLayer[] = [];
   readonly #readings = new Map<number, Reading>();
 
-  constructor(graph: Graph, data: ReadonlySet<number>, nodes: readonly GraphNode[]) {
+  constructor(graph: Graph, data: ReadonlySet<number>, nodes: readonly GraphNode[], end: number | null) {
+    this.#end = end;
     this.#graph = graph;
     this.#data = data;
     this.#nodes = nodes;
@@ -169,18 +178,13 @@ class Collapser {
     });
   }
 
-  /** What is read outside the stage, or is the end of the graph. */
+  /** What is read outside the stage, or is the end of what was traced. */
   #output(): Reading | null {
-    const leaving = this.#nodes.filter(({ output }) => {
-      const { consumers } = this.#graph.values[output];
-      return (
-        consumers.length === 0 ||
-        consumers.some(({ node }) => !this.#stage.has(node) && this.#data.has(this.#graph.nodes[node].output))
-      );
+    const readings = this.#nodes.flatMap(({ output }) => {
+      const readOutside = this.#readersOf(output).some(({ id }) => !this.#stage.has(id));
+      const reading = this.#readings.get(output);
+      return reading && (readOutside || output === this.#end) ? [reading] : [];
     });
-    const readings = leaving
-      .map(({ output }) => this.#readings.get(output))
-      .filter((reading) => reading !== undefined);
     return readings.length === 0 ? null : combined("+", readings);
   }
 

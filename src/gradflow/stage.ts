@@ -1,7 +1,7 @@
 /** One stage of a network on the level of the paper: named feature maps and weighted layers. */
-import type { Graph, Trace } from "../graph/index.ts";
+import type { Graph } from "../graph/index.ts";
 import type { Shape } from "../tensor/layout.ts";
-import { type CollapsedStage, collapse } from "./collapse.ts";
+import { type CollapsedStage, collapse, type Traced } from "./collapse.ts";
 import { nameStage, type Side } from "./naming.ts";
 import { mapsOf, type Reading } from "./reading.ts";
 
@@ -61,11 +61,9 @@ export interface StageEdge {
 }
 
 /** Analyses the part of a traced network that `selection` names. Throws when no op lies there. */
-export function analyzeStage(
-  { graph, inputs }: Pick<Trace, "graph" | "inputs">,
-  selection: StageSelection,
-): Stage {
-  const collapsed = collapse(graph, inputs, selection.paths);
+export function analyzeStage(traced: Traced, selection: StageSelection): Stage {
+  const { graph } = traced;
+  const collapsed = collapse(traced, selection.paths);
   const names = nameStage(collapsed);
   return {
     name: selection.name,

@@ -302,17 +302,42 @@ export interface Conv2dOptions {
   readonly groups?: number;
 }
 
+type Window = Omit<Conv2dOptions, "bias">;
+
+function windowAttributes({ stride = 1, padding = 0, dilation = 1, groups = 1 }: Window): Conv2dAttributes {
+  return {
+    stride: pair("conv2d", "stride", stride),
+    padding: padding4("conv2d", padding),
+    dilation: pair("conv2d", "dilation", dilation),
+    groups,
+  };
+}
+
 /**
  * Convolves `x` `[N, C, H, W]` with `weight` `[K, C/groups, R, S]` to `[N, K, P, Q]`, where
  * P = ⌊(H + top + bottom − dilation·(R − 1) − 1) / stride⌋ + 1. Throws when channels, groups or dtypes do not fit,
  * or when the window is larger than the padded input.
  */
-export function conv2d(x: Tensor, weight: Tensor, options: Conv2dOptions = {}): Tensor {
-  const { bias, stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
-  return conv2dOp(bias ? [x, weight, bias] : [x, weight], {
-    stride: pair("conv2d", "stride", stride),
-    padding: padding4("conv2d", padding),
-    dilation: pair("conv2d", "dilation", dilation),
-    groups,
-  });
+export function conv2d(x: Tensor, weight: Tensor, { bias, ...window }: Conv2dOptions = {}): Tensor {
+  return conv2dOp(bias ? [x, weight, bias] : [x, weight], windowAttributes(window));
+}
+
+/** The gradient of a convolution's input `[N, C, H, W]`, given that of its output `[N, K, P, Q]`, and the weight. */
+export function conv2dInputGradient(
+  gradient: Tensor,
+  weight: Tensor,
+  inputShape: Shape,
+  window: Window = {},
+): Tensor {
+  return inputGradientOp([gradient, weight], { ...windowAttributes(window), inputShape });
+}
+
+/** The gradient of a convolution's weight `[K, C/groups, R, S]`, given its input and the gradient of its output. */
+export function conv2dWeightGradient(
+  x: Tensor,
+  gradient: Tensor,
+  weightShape: Shape,
+  window: Window = {},
+): Tensor {
+  return weightGradientOp([x, gradient], { ...windowAttributes(window), weightShape });
 }

@@ -14,7 +14,7 @@ export { to } from "./cast.ts";
 export { channelMaxout } from "./channelMaxout.ts";
 export * from "./comparison.ts";
 export { concat, stack } from "./concat.ts";
-export { type Conv2dOptions, conv2d } from "./conv2d.ts";
+export { type Conv2dOptions, conv2d, conv2dInputGradient, conv2dWeightGradient } from "./conv2d.ts";
 export { clone, contiguous } from "./copy.ts";
 export { type CrossEntropyOptions, crossEntropy } from "./crossEntropy.ts";
 export { type DropoutOptions, dropout } from "./dropout.ts";

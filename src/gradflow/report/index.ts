@@ -4,6 +4,7 @@
  */
 
 export { wilsonInterval } from "./derive.ts";
+export { cosineOverTraining, duplicateTotals, mean, wilsonInterval } from "./derive.ts";
 export { renderHtml } from "./html/page.ts";
 export { parseReport, ReportError, reportJsonSchema, serializeReport } from "./json.ts";
 export type {

@@ -1,0 +1,146 @@
+/** Puts a run's measurements together into the report. */
+import { cost, trace } from "../graph/index.ts";
+import type { Module } from "../nn/index.ts";
+import { zeros } from "../tensor/create.ts";
+import { scope } from "../tensor/scope.ts";
+import { comparisonRows } from "./comparison.ts";
+import { reportMethods } from "./methods.ts";
+import { stageEquations } from "./notation.ts";
+import type { GradientRecorder, MeasuredStage } from "./recorder.ts";
+import {
+  type GradientReuseReport,
+  type ReportStage,
+  type ReportVariant,
+  reportSchemaVersion,
+} from "./report/index.ts";
+import { analyzeStage, readMaps, type Stage, type StageSelection } from "./stage.ts";
+import { type StageStructure, stageStructure } from "./structure.ts";
+
+/** One network of a comparison with everything that was measured while it trained. */
+export interface MeasuredVariant {
+  readonly name: string;
+  readonly description: string;
+  readonly architecture: ReportVariant["architecture"];
+  readonly model: Module;
+  readonly stages: readonly StageSelection[];
+  /** One image, `[C, H, W]`. */
+  readonly imageShape: readonly number[];
+  /** null when pieces were not sampled: the structure is still exact. */
+  readonly recorder: GradientRecorder | null;
+  readonly training: {
+    readonly accuracy: ReportVariant["accuracy"];
+    readonly curves: ReportVariant["curves"];
+    readonly peakBytes: number | null;
+    readonly stepMilliseconds: number | null;
+    readonly imagesPerSecond: number | null;
+  };
+}
+
+/** The report's first part; the rest is worked out. */
+export type ReportMeta = GradientReuseReport["meta"];
+
+/**
+ * Traces every network once for equations, structure and cost, and joins that with what was measured. `gaps` says
+ * why numbers are missing.
+ */
+export function buildReport(
+  meta: ReportMeta,
+  measured: readonly MeasuredVariant[],
+  gaps: GradientReuseReport["gaps"] = [],
+): GradientReuseReport {
+  const variants = measured.map(reportVariant);
+  return {
+    schemaVersion: reportSchemaVersion,
+    meta,
+    variants,
+    comparison: comparisonRows(variants),
+    methods: reportMethods(meta.sampling.imagesPerSample),
+    gaps: [...gaps],
+  };
+}
+
+function reportVariant(variant: MeasuredVariant): ReportVariant {
+  const traced = scope(() => trace(variant.model, zeros([1, ...variant.imageShape])));
+  const { parameters, flopsPerImage, convInputOutput } = cost(traced.graph);
+  const { accuracy, curves, peakBytes, stepMilliseconds, imagesPerSecond } = variant.training;
+  const samples = new Map(variant.recorder?.measured().map((stage) => [stage.name, stage]));
+  return {
+    name: variant.name,
+    description: variant.description,
+    architecture: variant.architecture,
+    cost: { parameters, flopsPerImage, convInputOutput, peakBytes, stepMilliseconds, imagesPerSecond },
+    accuracy,
+    curves,
+    stages: variant.stages.map((selection) =>
+      reportStage(analyzeStage(traced, selection), samples.get(selection.name)),
+    ),
+  };
+}
+
+/** A stage's equations and structure, with its samples, under the report's symbols. */
+export function reportStage(stage: Stage, samples?: MeasuredStage): ReportStage {
+  const { forward, update, forwardLatex, updateLatex, legend } = stageEquations(stage);
+  const measured = (samples?.maps ?? []).map(({ map, consumers, samples: list }) => ({
+    featureMap: `x_${map}`,
+    consumers: [...consumers],
+    samples: list.map((sample) => ({
+      ...sample,
+      norms: [...sample.norms],
+      cosine: sample.cosine.map((row) => [...row]),
+    })),
+  }));
+  return {
+    name: stage.name,
+    equations: {
+      forward: [...forward],
+      update: [...update],
+      forwardLatex: [...forwardLatex],
+      updateLatex: [...updateLatex],
+      legend: legend.map((entry) => ({ ...entry })),
+    },
+    structure: reportStructure(stage, stageStructure(stage)),
+    measured,
+    ...(samples?.sides ? { sides: { samples: samples.sides.map((sample) => ({ ...sample })) } } : {}),
+  };
+}
+
+function reportStructure(stage: Stage, structure: StageStructure): ReportStage["structure"] {
+  const x = (map: number): string => `x_${stage.maps[map].name}`;
+  const g = (map: number): string => `g_${stage.maps[map].name}`;
+  const w = (layer: number): string => `w_${stage.layers[layer].name}`;
+  const shown = new Set([...readMaps(stage), ...stage.layers.map(({ output }) => output)]);
+  return {
+    featureMaps: stage.maps.flatMap(({ shape: [, channels, height, width], side }, map) =>
+      shown.has(map) ? [{ symbol: x(map), gradient: g(map), channels, height, width, side }] : [],
+    ),
+    weights: stage.layers.map(({ modulePath, sources, output, side }, layer) => ({
+      symbol: w(layer),
+      modulePath: modulePath || "(root)",
+      sources: sources.map(x),
+      output: x(output),
+      side,
+    })),
+    reuse: structure.reuse.map(({ map, layers }) => ({
+      gradient: g(map),
+      weights: layers.map(w),
+      count: layers.length,
+    })),
+    duplicates: {
+      total: structure.duplicates,
+      weightedByChannels: structure.duplicatesByChannels,
+      acrossSides: structure.duplicatesAcross,
+      pairs: structure.pairs.map(({ map, layers: [a, b], across }) => ({
+        gradient: g(map),
+        weights: [w(a), w(b)],
+        across,
+      })),
+    },
+    paths: structure.paths.map(({ map, count, shortest, longest }) => ({
+      featureMap: x(map),
+      count: String(count),
+      shortest,
+      longest,
+    })),
+    duplicateBytes: structure.duplicateBytes,
+  };
+}

@@ -1,0 +1,64 @@
+/**
+ * The instrument that shows gradients flow: equations and structure of any stage, gradient pieces measured during
+ * training, and the report. May import from `graph/`, `nn/` and what is below them.
+ */
+export { buildReport, type MeasuredVariant, type ReportMeta, reportStage } from "./buildReport.ts";
+export {
+  type CspBackward,
+  type CspMaps,
+  type CspWeights,
+  cspBackward,
+  cspForward,
+  type DenseBackward,
+  denseBackward,
+  denseForward,
+} from "./equations.ts";
+export {
+  cosineSimilarity,
+  effectiveRank,
+  firstDirectionShare,
+  type GramMatrix,
+  norms,
+  pearsonCorrelation,
+  sharedEnergy,
+  symmetricEigenvalues,
+} from "./measures.ts";
+export { type StageEquations, stageEquations } from "./notation.ts";
+export type { Reading } from "./reading.ts";
+export {
+  GradientRecorder,
+  gramMatrix,
+  type MeasuredMap,
+  type MeasuredStage,
+  type PieceSample,
+  type SideSample,
+} from "./recorder.ts";
+export {
+  type GradientReuseReport,
+  gradientReuseReportSchema,
+  parseReport,
+  ReportError,
+  renderHtml,
+  renderTerminal,
+  reportJsonSchema,
+  reportSchemaVersion,
+  serializeReport,
+  type TerminalOptions,
+} from "./report/index.ts";
+export {
+  analyzeStage,
+  type FeatureMap,
+  type Layer,
+  readMaps,
+  type Side,
+  type Stage,
+  type StageEdge,
+  type StageSelection,
+} from "./stage.ts";
+export {
+  type DuplicatePair,
+  type PathCount,
+  type Reuse,
+  type StageStructure,
+  stageStructure,
+} from "./structure.ts";
