@@ -1,6 +1,6 @@
 /** Making tensors: from numbers, filled, counted, and random. New tensors live on the default backend, in f32. */
 import type { Backend, Shape } from "../backends/backend.ts";
-import { createTypedArray, type DType, type TypedArray } from "../backends/dtype.ts";
+import { createTypedArray, type DType, isFloat, type TypedArray } from "../backends/dtype.ts";
 import { defaultGenerator, type Generator } from "./generator.ts";
 import { checkShape, formatShape, sizeOf } from "./layout.ts";
 import { defaultBackend } from "./runtime.ts";
@@ -19,14 +19,17 @@ export interface CreateOptions {
 function create(values: ArrayLike<number>, shape: Shape, options: CreateOptions): Tensor {
   const { backend = defaultBackend(), dtype = "f32", requiresGrad = false } = options;
   const storage = new Storage(backend, dtype, values.length, "data");
-  backend.write(storage.buffer, values);
+  backend.write(
+    storage.buffer,
+    dtype === "bool" ? Uint8Array.from(values, (value) => Number(value !== 0)) : values,
+  );
   const result = new Tensor(storage, shape);
   if (requiresGrad) result.requiresGrad = true;
   return result;
 }
 
 function shapeOf(values: NestedArray | readonly number[]): number[] {
-  if (typeof values === "number") return [];
+  if (!Array.isArray(values)) return [];
   return values.length === 0 ? [0] : [values.length, ...shapeOf(values[0])];
 }
 
@@ -36,6 +39,10 @@ function flattenInto(values: NestedArray, shape: Shape, axis: number, result: nu
     result.push(values);
     return;
   }
+  if (!Array.isArray(values))
+    throw new Error(
+      `tensor: expects numbers in nested arrays, found a ${typeof values}; convert it to numbers first`,
+    );
   if (axis >= shape.length || values.length !== shape[axis]) throw ragged(shape);
   for (const item of values) flattenInto(item, shape, axis + 1, result);
 }
@@ -111,8 +118,9 @@ export function arange(
   options: CreateOptions & { readonly start?: number; readonly step?: number } = {},
 ): Tensor {
   const { start = 0, step = 1 } = options;
-  const count = Math.ceil((end - start) / step);
-  if (!Number.isSafeInteger(count) || count < 0)
+  const exact = (end - start) / step;
+  const count = Math.ceil(exact);
+  if (!Number.isSafeInteger(count) || exact < 0)
     throw new Error(`arange: no steps of ${step} lead from ${start} to ${end}`);
   return create(
     Float64Array.from({ length: count }, (_, i) => start + i * step),
@@ -125,11 +133,9 @@ export function arange(
 export function linspace(start: number, end: number, count: number, options: CreateOptions = {}): Tensor {
   checkShape("linspace", [count]);
   const step = count > 1 ? (end - start) / (count - 1) : 0;
-  return create(
-    Float64Array.from({ length: count }, (_, i) => start + i * step),
-    [count],
-    options,
-  );
+  // Counted from the nearer end, so that rounding cannot miss `end`.
+  const value = (_: unknown, i: number) => (i < count / 2 ? start + i * step : end - (count - 1 - i) * step);
+  return create(Float64Array.from({ length: count }, value), [count], options);
 }
 
 /** The identity matrix `[size, size]`. */
@@ -153,8 +159,10 @@ function random(
   fill: (values: Float32Array | Float64Array, from: Generator) => void,
 ): Tensor {
   checkShape("random", shape);
+  const { dtype = "f32" } = options;
+  if (!isFloat(dtype)) throw new Error(`random: draws f32 or f64, not ${dtype}; use randint() for integers`);
   const length = sizeOf(shape);
-  const values = options.dtype === "f64" ? new Float64Array(length) : new Float32Array(length);
+  const values = dtype === "f64" ? new Float64Array(length) : new Float32Array(length);
   fill(values, options.generator ?? defaultGenerator());
   return create(values, shape, options);
 }
