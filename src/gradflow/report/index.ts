@@ -3,7 +3,6 @@
  * Everything here is pure: data in, text out. Measuring and writing files is done elsewhere.
  */
 
-export { wilsonInterval } from "./derive.ts";
 export { cosineOverTraining, duplicateTotals, mean, wilsonInterval } from "./derive.ts";
 export { renderHtml } from "./html/page.ts";
 export { parseReport, ReportError, reportJsonSchema, serializeReport } from "./json.ts";
