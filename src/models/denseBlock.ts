@@ -2,7 +2,7 @@
  * The parts that DenseNet and its cross-stage-partial form are made of (Huang et al. 2017, "DenseNet-BC"; the
  * CSPNet paper's equation (1)).
  */
-import { concat } from "../autograd/index.ts";
+import { GrowingConcat } from "../autograd/index.ts";
 import { AvgPool2d, BatchNorm2d, Conv2d, Dropout, Module, ReLU } from "../nn/index.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -54,9 +54,9 @@ export class DenseBlock extends Module {
   }
 
   override forward(x: Tensor): Tensor {
-    const features = [x];
-    for (const layer of this.namedChildren().values()) features.push(layer.forward(concat(features, 1)));
-    return concat(features, 1);
+    const features = new GrowingConcat(x, this.outChannels);
+    for (const layer of this.namedChildren().values()) features.append(layer.forward(features.tensor()));
+    return features.tensor();
   }
 }
 

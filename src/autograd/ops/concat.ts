@@ -1,8 +1,9 @@
 /** concat and stack: tensors joined along an axis. Each input's gradient is a view of its stretch of the gradient. */
 import type { ConcatAttributes } from "../../backends/cpu/loops/concat.ts";
 import { formatShape, normalizeAxis } from "../../tensor/layout.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
-import { defineOp, type Op, type TensorType } from "../defineOp.ts";
+import { Tensor } from "../../tensor/tensor.ts";
+import { allocate, defineOp, type GradientRule, type Op, record, type TensorType } from "../defineOp.ts";
+import { copyElements } from "./copy.ts";
 import { dot, forEachIndex } from "./indexing.ts";
 import { slice, unsqueeze } from "./slice.ts";
 
@@ -31,6 +32,12 @@ function inferConcat(inputs: readonly TensorType[], { axis }: ConcatAttributes):
   return { shape: first.shape.map((n, at) => (at === axis ? total : n)), dtype: first.dtype };
 }
 
+/** Concatenation splits the gradient: every input receives its own stretch, nothing is copied or shared. */
+const stretch: GradientRule<ConcatAttributes> = ({ gradient, inputs, attributes: { axis } }, index) => {
+  const start = inputs.slice(0, index).reduce((sum, { shape }) => sum + shape[axis], 0);
+  return slice(gradient, axis, start, start + inputs[index].shape[axis]);
+};
+
 const join: Op<ConcatAttributes> = defineOp({
   name: "concat",
   summary: "the inputs one after the other along `axis`",
@@ -44,12 +51,7 @@ const join: Op<ConcatAttributes> = defineOp({
       start += x.shape[axis] * output.strides[axis];
     }
   },
-  gradients: [
-    ({ gradient, inputs, attributes: { axis } }, index) => {
-      const start = inputs.slice(0, index).reduce((sum, { shape }) => sum + shape[axis], 0);
-      return slice(gradient, axis, start, start + inputs[index].shape[axis]);
-    },
-  ],
+  gradients: [stretch],
   flops: () => 0,
   samples: () => [
     { inputs: [{ shape: [2, 3, 5] }, { shape: [2, 1, 5] }, { shape: [2, 7, 5] }], attributes: { axis: 1 } },
@@ -78,6 +80,50 @@ function checkCount(op: string, tensors: readonly Tensor[]): void {
 export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   checkCount("concat", tensors);
   return join(tensors, { axis: normalizeAxis("concat", axis, tensors[0].rank) });
+}
+
+/**
+ * A concatenation along the channels of `[N, C, …]` that grows without copying what is already there: memory of the
+ * final width is allocated once, each part is written into its channels, and every concatenation in between is a
+ * view. A dense block of k layers copies each feature map once instead of up to k times.
+ */
+export class GrowingConcat {
+  readonly #parts: Tensor[] = [];
+  readonly #memory: Tensor;
+  #width = 0;
+
+  /** Starts with `first`; `capacity` is the final number of channels. */
+  constructor(first: Tensor, capacity: number) {
+    const [images, , ...rest] = first.shape;
+    this.#memory = allocate(first.backend, first.dtype, [images, capacity, ...rest]);
+    this.append(first);
+  }
+
+  /** Adds channels at the end. Throws when they do not fit: in shape, in dtype, or into the capacity. */
+  append(part: Tensor): void {
+    const { backend, storage, shape, strides } = this.#memory;
+    const type = inferConcat([...this.#parts, part], { axis: 1 });
+    if (type.shape[1] > shape[1])
+      throw new Error(`GrowingConcat: ${type.shape[1]} channels exceed the capacity of ${shape[1]}`);
+    // Not counted as a change of the memory: no view made so far reaches these channels.
+    backend.run({
+      kernel: "copy",
+      reference: copyElements,
+      inputs: [part.view],
+      output: { buffer: storage.buffer, shape: part.shape, strides, offset: this.#width * strides[1] },
+      attributes: {},
+    });
+    this.#parts.push(part);
+    this.#width = type.shape[1];
+  }
+
+  /** [x0, x1, …] of all parts so far, as a view; on the tape it is a concatenation of the parts. */
+  tensor(): Tensor {
+    const { storage, shape, strides } = this.#memory;
+    const [images, , ...rest] = shape;
+    const view = new Tensor(storage, [images, this.#width, ...rest], strides);
+    return record({ name: "concat", gradients: [stretch] }, this.#parts, view, { axis: 1 });
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 /** copy: the elements in fresh, contiguous memory. */
-import { sizeOf } from "../../tensor/layout.ts";
+import type { HostKernel } from "../../backends/backend.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { defineOp } from "../defineOp.ts";
 import { dot, forEachIndex } from "./indexing.ts";
@@ -10,17 +10,20 @@ declare module "../../backends/backend.ts" {
   }
 }
 
+/** The reference loop of copy. */
+export const copyElements: HostKernel<Readonly<Record<string, never>>> = ([x], output) => {
+  forEachIndex(x.shape, (index) => {
+    output.data[output.offset + dot(index, output.strides)] = x.data[x.offset + dot(index, x.strides)];
+  });
+};
+
 const copy = defineOp({
   name: "copy",
   summary: "x in memory of its own",
   infer: ([x]) => x,
-  reference([x], output) {
-    forEachIndex(x.shape, (index) => {
-      output.data[output.offset + dot(index, output.strides)] = x.data[x.offset + dot(index, x.strides)];
-    });
-  },
+  reference: copyElements,
   gradients: [({ gradient }) => gradient],
-  flops: ([x]) => 0 * sizeOf(x.shape),
+  flops: () => 0,
   samples: () => [
     { inputs: [{ shape: [2, 3] }], attributes: {} },
     { inputs: [{ shape: [] }], attributes: {} },

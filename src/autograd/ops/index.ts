@@ -13,7 +13,7 @@ export {
 export { to } from "./cast.ts";
 export { channelMaxout } from "./channelMaxout.ts";
 export * from "./comparison.ts";
-export { concat, stack } from "./concat.ts";
+export { concat, GrowingConcat, stack } from "./concat.ts";
 export { type Conv2dOptions, conv2d, conv2dInputGradient, conv2dWeightGradient } from "./conv2d.ts";
 export { clone, contiguous } from "./copy.ts";
 export { type CrossEntropyOptions, crossEntropy } from "./crossEntropy.ts";
