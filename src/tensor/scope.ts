@@ -96,6 +96,8 @@ export function scope<Result>(body: () => Result): Result {
     moveOut(result, inner);
     return result;
   } finally {
+    // A body that threw may have left scopes open; its error must not be replaced by a complaint about them.
+    while (current && current !== inner) current.close();
     inner.close();
   }
 }
