@@ -1,10 +1,8 @@
 /**
  * Speed of the CPU kernels on the sizes of a small DenseNet on 28 x 28 images, f32, one thread.
  *
- *     npx tsx bench/kernels.ts [name part]
- *
  * Products in GFLOP/s (2 per multiply-add), the rest in ns per input element. Each figure is the best of the repeats
- * that fit 0.3 s, after a warm-up of all kernels, so that V8 has seen every layout before it is timed.
+ * that fit the time given, after a warm-up of all kernels, so that V8 has seen every layout before it is timed.
  */
 import type { HostView } from "../src/backends/backend.ts";
 import {
@@ -145,16 +143,23 @@ addConvolution([32, 32, 14, 14], 32, { window: 3, groups: 4 });
 addConvolution([32, 32, 14, 14], 32, { window: 3, groups: 32 });
 addElementwise();
 
-const wanted = cases.filter(({ name }) => name.includes(process.argv[2] ?? ""));
-for (const { run } of wanted) for (let i = 0; i < 20; i++) run();
-for (const { name, work, unit, run } of wanted) {
-  let best = Number.POSITIVE_INFINITY;
-  const end = performance.now() + 300;
-  while (performance.now() < end) {
-    const start = performance.now();
-    for (let i = 0; i < 4; i++) run();
-    best = Math.min(best, (performance.now() - start) / 4);
-  }
-  const figure = unit === "GFLOP/s" ? work / best / 1e6 : (best * 1e6) / work;
-  console.log(`${name.padEnd(52)} ${figure.toFixed(2).padStart(7)} ${unit}`);
+export interface KernelFigure {
+  readonly kernel: string;
+  readonly figure: number;
+  readonly unit: Case["unit"];
+}
+
+/** Times every kernel for `milliseconds` each. */
+export function benchKernels(milliseconds: number): KernelFigure[] {
+  for (const { run } of cases) for (let i = 0; i < 20; i++) run();
+  return cases.map(({ name, work, unit, run }) => {
+    let best = Number.POSITIVE_INFINITY;
+    const end = performance.now() + milliseconds;
+    while (performance.now() < end) {
+      const start = performance.now();
+      for (let i = 0; i < 4; i++) run();
+      best = Math.min(best, (performance.now() - start) / 4);
+    }
+    return { kernel: name, figure: unit === "GFLOP/s" ? work / best / 1e6 : (best * 1e6) / work, unit };
+  });
 }
