@@ -234,6 +234,15 @@ describe("gradcheckDirections", () => {
     expect(parameters.map((parameter) => parameter.dataSync())).toEqual(before);
   });
 
+  it("is not fooled by a kink within its step, and is not blind at a wrong slope beside one", () => {
+    const beside = vector(4e-8, -4e-8, 1, -1);
+    gradcheckDirections(relu, [beside], { directions: 10 });
+    const doubled = customGradient("doubled", relu, ({ gradient, input }) => [
+      mul(gradient, mul(to(greater(input(0), 0), "f64"), 2)),
+    ]);
+    expect(() => gradcheckDirections(doubled, [beside], { directions: 10 })).toThrow("gradient is wrong");
+  });
+
   it("finds one wrong parameter among many right ones", () => {
     const half = squareWith((right) => mul(right, 0.5));
     const many = Array.from({ length: 20 }, (_, i) => normal([10], i));

@@ -93,9 +93,3 @@ export function wholeMemory({ storage }: Tensor): ArrayLike<number> {
     );
   return backend.readSync(buffer, 0, length);
 }
-
-/** `strides [1, 3], offset 2`, or `contiguous`. */
-export function formatLayout(x: Tensor): string {
-  if (x.isContiguous && x.offset === 0) return "contiguous";
-  return `strides [${x.strides.join(", ")}], offset ${x.offset}`;
-}
