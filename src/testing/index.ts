@@ -2,6 +2,7 @@
  * `gradweave/testing`: property tests for ops and layers, on fast-check, which the user installs. Lives here:
  * arbitraries for tensors, `checkOp` and `checkLayer`. May import from `nn/` and what lies below it.
  */
+export { type Domain, type RegisteredOp, registeredOps, type SampleSource } from "../autograd/defineOp.ts";
 export {
   type Conv2dParameters,
   conv2dParameters,
