@@ -2,9 +2,9 @@
 import { defaultGenerator } from "../tensor/generator.ts";
 import { scope } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { record } from "./defineOp.ts";
+import { type GradientContext, record } from "./defineOp.ts";
 import { backward } from "./engine.ts";
-import { enableGrad, isGradEnabled, noGrad } from "./mode.ts";
+import { captureModulePath, enableGrad, isGradEnabled, noGrad } from "./mode.ts";
 
 let recomputing = false;
 
@@ -35,7 +35,8 @@ export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Ten
   const output = scope(() => noGrad(() => body(...inputs)));
   if (!isGradEnabled()) return output;
 
-  const recompute = (gradient: Tensor): (Tensor | null)[] => {
+  const here = captureModulePath();
+  const recompute = ({ gradient, input }: GradientContext<object>): (Tensor | null)[] => {
     if (isGradEnabled())
       throw new Error(
         "checkpoint: its gradient cannot be differentiated again; call backward without createGraph",
@@ -44,12 +45,13 @@ export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Ten
     generator.restore(before);
     try {
       return scope(() => {
-        const leaves = inputs.map((input) => {
-          const leaf = new Tensor(input.storage, input.shape, input.strides, input.offset);
-          if (input.requiresGrad) leaf.requiresGrad = true;
+        const leaves = inputs.map((_, index) => {
+          const { storage, shape, strides, offset, requiresGrad } = input(index);
+          const leaf = new Tensor(storage, shape, strides, offset);
+          if (requiresGrad) leaf.requiresGrad = true;
           return leaf;
         });
-        const again = asRecomputation(() => enableGrad(() => body(...leaves)));
+        const again = here(() => asRecomputation(() => enableGrad(() => body(...leaves))));
         if (again.requiresGrad) backward(again, gradient);
         return leaves.map((leaf) => leaf.grad);
       });
@@ -58,8 +60,8 @@ export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Ten
     }
   };
   const gradients = [
-    (context: { gradient: Tensor; share<V>(key: string, compute: () => V): V }, index: number) =>
-      context.share("recomputed", () => recompute(context.gradient))[index] ?? null,
+    (context: GradientContext<object>, index: number) =>
+      context.share("recomputed", () => recompute(context))[index] ?? null,
   ];
   // Parameters used inside receive their gradients during the recomputation; the trigger makes it happen even
   // when no input requires a gradient.

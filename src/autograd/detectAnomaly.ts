@@ -2,6 +2,7 @@
 import { isFloat } from "../backends/dtype.ts";
 import { formatShape } from "../tensor/layout.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { isBackwardRunning, refusePromise } from "./mode.ts";
 import { onEdge, onOp } from "./observers.ts";
 
 /** An op produced a NaN or an infinity. */
@@ -21,11 +22,13 @@ const inModule = (path: string): string => (path ? ` in ${path}` : "");
 /**
  * Runs `body` with every op and every gradient piece checked, and throws an AnomalyError that names the op, the
  * module, the position and the range of the op's inputs at the first value that is not finite. Slow: every result
- * is read back. Needs a backend that reads synchronously.
+ * is read back. Needs a backend that reads synchronously. Throws when `body` returns a promise.
  */
 export function detectAnomaly<Result>(body: () => Result): Result {
   const stops = [
     onOp(({ op, inputs, output, modulePath }) => {
+      // What a backward pass computes is judged on the edges, where the op that it belongs to is known.
+      if (isBackwardRunning()) return;
       const found = firstAnomaly(output);
       if (!found) return;
       throw new AnomalyError(
@@ -43,7 +46,9 @@ export function detectAnomaly<Result>(body: () => Result): Result {
     }),
   ];
   try {
-    return body();
+    const result = body();
+    refusePromise("detectAnomaly", result);
+    return result;
   } finally {
     for (const stop of stops) stop();
   }

@@ -8,7 +8,7 @@ import { formatShape, sameShape } from "../tensor/layout.ts";
 import { outsideScopes } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { countingAsGradients } from "./defineOp.ts";
-import { enableGrad, noGrad } from "./mode.ts";
+import { asBackward, enableGrad, noGrad } from "./mode.ts";
 import type { Node } from "./node.ts";
 import { emitEdge, hasEdgeListeners } from "./observers.ts";
 import { add } from "./ops/arithmetic.ts";
@@ -91,9 +91,10 @@ function run(
     if (gradient) {
       if (targets?.has(output)) finish(output, gradient);
       else if (!targets && output.retainsGrad) finish(output, gradient);
+      const pieceFor = node.split(gradient);
       node.inputs.forEach((to, slot) => {
         if (!wants(to)) return;
-        const piece = node.piece(gradient, slot);
+        const piece = pieceFor(slot);
         const seen = piece && watched ? emitEdge({ from: node, to, slot, gradient: piece }) : piece;
         if (seen) accumulate(to, seen);
       });
@@ -127,7 +128,7 @@ function rootGradient(operation: string, tensor: Tensor, gradient: Tensor | unde
 }
 
 function inMode(createGraph: boolean | undefined, body: () => void): void {
-  countingAsGradients(() => (createGraph ? enableGrad(body) : noGrad(body)));
+  asBackward(() => countingAsGradients(() => (createGraph ? enableGrad(body) : noGrad(body))));
 }
 
 /**
@@ -202,6 +203,10 @@ export function grad(
     const result = results.get(tensor);
     if (result) return result;
     if (options.allowUnused) return zerosLike(tensor);
+    if (!tensor.requiresGrad)
+      throw new Error(
+        `grad: input ${i} ${formatShape(tensor.shape)} does not require grad; set requiresGrad before computing with it`,
+      );
     throw new Error(
       `grad: the outputs do not depend on input ${i} ${formatShape(tensor.shape)}; pass { allowUnused: true } for zeros`,
     );

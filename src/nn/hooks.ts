@@ -25,6 +25,20 @@ function addTo<Hook>(list: Hook[], hook: Hook): () => void {
   };
 }
 
+/** Those of `candidates` that a gradient of `output` flows to. */
+function sourcesOf(output: Tensor, candidates: readonly Tensor[]): Set<Tensor> {
+  const found = new Set<Tensor>();
+  const visited = new Set<Tensor>();
+  const stack = [output];
+  for (let tensor = stack.pop(); tensor; tensor = stack.pop()) {
+    if (visited.has(tensor)) continue;
+    visited.add(tensor);
+    if (candidates.includes(tensor)) found.add(tensor);
+    else if (tensor.gradFn) stack.push(...tensor.gradFn.inputs);
+  }
+  return found;
+}
+
 export class ModuleHooks {
   readonly #forwardPre: ForwardPreHook[] = [];
   readonly #forward: ForwardHook[] = [];
@@ -58,28 +72,30 @@ export class ModuleHooks {
     const output = alias(body(...own));
     if (!output.requiresGrad) return output;
     const hooks = [...this.#backward];
-    const expected = own.filter((input) => input.requiresGrad).length;
+    const used = sourcesOf(output, own);
     const gradients: (Tensor | null)[] = own.map(() => null);
     let outputGradient: Tensor | null = null;
     let arrived = 0;
     const call = (): Tensor | undefined => {
       let replacement: Tensor | undefined;
       for (const hook of hooks)
-        if (outputGradient) replacement = hook(module, gradients, outputGradient) ?? replacement;
-      arrived = 0;
+        if (outputGradient) replacement = hook(module, [...gradients], outputGradient) ?? replacement;
       return own.length === 1 ? replacement : undefined;
     };
+    // The output's gradient comes first: it opens each backward pass through this call.
     output.registerHook((gradient) => {
       outputGradient = gradient;
-      if (expected === 0) call();
+      gradients.fill(null);
+      arrived = 0;
+      if (used.size === 0) call();
       return undefined;
     });
     own.forEach((input, i) => {
-      if (!input.requiresGrad) return;
+      if (!used.has(input)) return;
       input.registerHook((gradient) => {
         gradients[i] = gradient;
         arrived += 1;
-        return arrived === expected ? call() : undefined;
+        return arrived === used.size ? call() : undefined;
       });
     });
     return output;
