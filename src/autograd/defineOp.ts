@@ -207,23 +207,21 @@ export function record<Attributes>(
         );
       return tensor;
     };
-    // Shared values live as long as one gradient is being split into pieces: they belong to one backward pass.
-    let shared: { readonly gradient: Tensor; readonly values: Map<string, unknown> } | null = null;
-    const context = (gradient: Tensor): GradientContext<Attributes> => ({
-      gradient,
-      attributes,
-      inputs,
-      input: (index) => check(inputs[index], versions[index], `input ${index}`),
-      output: () => check(output, version, "the output"),
-      share<Value>(key: string, compute: () => Value): Value {
-        if (shared?.gradient !== gradient) shared = { gradient, values: new Map() };
-        if (!shared.values.has(key)) shared.values.set(key, compute());
-        return shared.values.get(key) as Value;
-      },
-    });
-    output.gradFn = new Node(op.name, currentModulePath(), inputs, output, (gradient, slot) => {
-      const rule = ruleOf(slot);
-      return rule ? rule(context(gradient), slot) : null;
+    output.gradFn = new Node(op.name, currentModulePath(), inputs, output, (gradient) => {
+      // Shared values belong to one backward pass: the next one may differ in mode, and frees this one's memory.
+      const shared = new Map<string, unknown>();
+      const context: GradientContext<Attributes> = {
+        gradient,
+        attributes,
+        inputs,
+        input: (index) => check(inputs[index], versions[index], `input ${index}`),
+        output: () => check(output, version, "the output"),
+        share<Value>(key: string, compute: () => Value): Value {
+          if (!shared.has(key)) shared.set(key, compute());
+          return shared.get(key) as Value;
+        },
+      };
+      return (slot) => ruleOf(slot)?.(context, slot) ?? null;
     });
   }
   if (hasOpListeners())

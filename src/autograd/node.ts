@@ -3,8 +3,11 @@ import type { Tensor } from "../tensor/tensor.ts";
 
 let nextId = 0;
 
-/** Gives the gradient that flows to input `slot`, or null when none does. */
-export type PieceRule = (gradient: Tensor, slot: number) => Tensor | null;
+/**
+ * Splits the gradient of an op's output, in one backward pass: gives the piece that flows to input `slot`, or null
+ * when none does.
+ */
+export type SplitRule = (gradient: Tensor) => (slot: number) => Tensor | null;
 
 /**
  * One recorded op. Ids grow with time, so a consumer's id is always larger than its producers':
@@ -18,14 +21,14 @@ export class Node {
   private saved: {
     readonly inputs: readonly Tensor[];
     readonly output: Tensor;
-    readonly piece: PieceRule;
+    readonly split: SplitRule;
   } | null;
 
-  constructor(op: string, modulePath: string, inputs: readonly Tensor[], output: Tensor, piece: PieceRule) {
+  constructor(op: string, modulePath: string, inputs: readonly Tensor[], output: Tensor, split: SplitRule) {
     this.id = nextId++;
     this.op = op;
     this.modulePath = modulePath;
-    this.saved = { inputs, output, piece };
+    this.saved = { inputs, output, split };
   }
 
   get inputs(): readonly Tensor[] {
@@ -36,9 +39,9 @@ export class Node {
     return this.content().output;
   }
 
-  /** The gradient piece for input `slot`, given the gradient of the output. */
-  piece(gradient: Tensor, slot: number): Tensor | null {
-    return this.content().piece(gradient, slot);
+  /** Begins to split the gradient of the output; the result gives the piece for each input when asked. */
+  split(gradient: Tensor): (slot: number) => Tensor | null {
+    return this.content().split(gradient);
   }
 
   /** Forgets the saved tensors; the op can take part in no further backward pass. */

@@ -2,6 +2,16 @@
  * The instrument that shows gradients flow: equations and structure of any stage, gradient pieces measured during
  * training, and the report. May import from `graph/`, `nn/` and what is below them.
  */
+export {
+  type Cost,
+  cost,
+  type Graph,
+  type GraphNode,
+  type GraphValue,
+  type LayerCost,
+  type Trace,
+  trace,
+} from "../graph/index.ts";
 export { buildReport, type MeasuredVariant, type ReportMeta, reportStage } from "./buildReport.ts";
 export {
   type CspBackward,
