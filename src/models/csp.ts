@@ -52,6 +52,10 @@ export class CspStage extends Module {
     { partialRatio = 0.5, fusion = "both", compression = 0.5 }: CspOptions = {},
   ) {
     super();
+    if (!["both", "first", "last"].includes(fusion))
+      throw new Error(`csp: fusion "${fusion}" must be "both", "first" or "last"`);
+    if (!(compression > 0 && compression <= 1))
+      throw new Error(`csp: compression ${compression} must lie in (0, 1]`);
     const bypass = Math.round(partialRatio * stage.inChannels);
     if (!(bypass >= 1 && bypass < stage.inChannels))
       throw new Error(
@@ -82,7 +86,8 @@ export class CspStage extends Module {
 }
 
 /**
- * Turns a stage into its cross-stage-partial form. Throws when `partialRatio` leaves no channel to one side.
+ * Turns a stage into its cross-stage-partial form. Throws when `partialRatio` leaves no channel to one side, and for
+ * an unknown fusion or a compression outside (0, 1].
  *
  *     csp({ inChannels: 64, block: (c) => new DenseBlock(4, c, { growthRate: 8 }),
  *           transition: (c, out) => new Transition(c, out) }, { partialRatio: 0.5, fusion: "both" })

@@ -4,9 +4,10 @@
  * Whatever a module keeps in its own properties belongs to it: a Parameter, a Module, an array of modules. Names are
  * dotted paths as in PyTorch (`features.denseblock1.denselayer2.conv1.weight`).
  */
-import { clearGrad, copyInto, to } from "../autograd/index.ts";
-import type { DType } from "../backends/dtype.ts";
+import { clearGrad, copyInto, noGrad, to } from "../autograd/index.ts";
+import { isFloat } from "../backends/dtype.ts";
 import { formatShape, sameShape } from "../tensor/layout.ts";
+import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type BackwardHook, type ForwardHook, type ForwardPreHook, ModuleHooks } from "./hooks.ts";
 import { Parameter } from "./parameter.ts";
@@ -154,20 +155,36 @@ export abstract class Module {
           (problems.length > 20 ? `\n  and ${problems.length - 20} more` : "") +
           (strict ? "\nPass { strict: false } to accept missing and unexpected names." : ""),
       );
-    for (const [name, target] of own) {
-      const source = state.get(name);
-      if (source) copyInto(target, to(source, target.dtype));
-    }
+    scope(() =>
+      noGrad(() => {
+        for (const [name, target] of own) {
+          const source = state.get(name);
+          if (source) copyInto(target, to(source, target.dtype));
+        }
+      }),
+    );
     return { missing, unexpected };
   }
 
-  /** Converts all floating-point parameters and buffers. Optimizers made before hold the old ones: make them anew. */
+  /**
+   * Converts all floating-point parameters and buffers; gradients are forgotten. Optimizers made before hold the old
+   * parameters: make them anew.
+   */
   to(dtype: "f32" | "f64"): this {
-    const convert = (tensor: Tensor): Tensor =>
-      isFloating(tensor.dtype) ? to(tensor.detach(), dtype) : tensor;
+    const convert = (tensor: Tensor): Tensor => (isFloat(tensor.dtype) ? to(tensor.detach(), dtype) : tensor);
+    // Modules that share a parameter go on sharing it.
+    const converted = new Map<Parameter, Parameter>();
+    const convertParameter = (parameter: Parameter): Parameter => {
+      const known = converted.get(parameter);
+      if (known) return known;
+      const fresh = new Parameter(convert(parameter));
+      fresh.requiresGrad = parameter.requiresGrad;
+      converted.set(parameter, fresh);
+      return fresh;
+    };
     for (const module of this.namedModules().values()) {
       for (const [name, parameter] of module.#ownParameters())
-        Reflect.set(module, name, new Parameter(convert(parameter)));
+        Reflect.set(module, name, convertParameter(parameter));
       for (const [name, buffer] of [...module.#buffers])
         module.#buffers.set(name, convert(buffer).keep().setCategory("weights"));
     }
@@ -235,8 +252,4 @@ export abstract class Module {
     if (this.#children.has(name) || this.#buffers.has(name) || Object.hasOwn(this, name))
       throw new Error(`${this.constructor.name}: the name ${name} is taken`);
   }
-}
-
-function isFloating(dtype: DType): boolean {
-  return dtype === "f32" || dtype === "f64";
 }

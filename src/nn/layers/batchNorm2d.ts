@@ -55,9 +55,12 @@ export class BatchNorm2d extends Module {
     this.registerBuffer("num_batches_tracked", zeros([], { dtype: "i32" }));
   }
 
-  /** Throws when a channel has a single value in training: it has no variance. */
+  /** Throws for other numbers of channels, and when a channel has a single value in training: it has no variance. */
   override forward(x: Tensor): Tensor {
     const { weight, bias, eps: epsilon } = this;
+    // Checked before the running statistics move.
+    if (x.rank !== 4 || x.shape[1] !== this.channels)
+      throw new Error(`BatchNorm2d: input ${formatShape(x.shape)} must be [N, ${this.channels}, H, W]`);
     if (!this.training)
       return batchNormWith(x, {
         mean: this.buffer("running_mean"),
@@ -66,7 +69,7 @@ export class BatchNorm2d extends Module {
         bias,
         epsilon,
       });
-    const count = x.rank === 4 ? x.shape[0] * x.shape[2] * x.shape[3] : 0;
+    const count = x.size / this.channels;
     if (count === 1)
       throw new Error(
         `BatchNorm2d: input ${formatShape(x.shape)} has one value per channel, whose variance is not defined; ` +

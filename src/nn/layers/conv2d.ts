@@ -1,5 +1,6 @@
 /** The convolution layer. */
 import { conv2d, type Padding, type Pair, pair } from "../../autograd/index.ts";
+import { padding4 } from "../../autograd/ops/windows.ts";
 import { zeros } from "../../tensor/create.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { kaimingUniform, uniform } from "../init.ts";
@@ -35,7 +36,10 @@ export class Conv2d extends Module {
     this.outChannels = outChannels;
     this.kernelSize = pair("Conv2d", "kernelSize", kernelSize);
     this.options = { stride: 1, padding: 0, dilation: 1, groups: 1, bias: true, ...options };
-    const { groups } = this.options;
+    const { groups, stride, padding, dilation } = this.options;
+    pair("Conv2d", "stride", stride);
+    pair("Conv2d", "dilation", dilation);
+    padding4("Conv2d", padding);
     for (const [what, value] of Object.entries({ inChannels, outChannels, groups }))
       if (!Number.isInteger(value) || value < 1)
         throw new Error(`Conv2d: ${what} ${value} must be a positive integer`);
