@@ -2,11 +2,11 @@
  * From the graph of ops to the level on which the paper writes: weighted layers and the feature maps between them.
  *
  * Norms, activations, dropout, pooling and reshapes collapse into the weighted layer they belong to; what remains
- * are weighted layers, concatenations, channel slices and sums. A 1x1 convolution that only feeds the next
- * convolution of the same module (DenseNet-BC's bottleneck) is part of that layer, as in the paper.
+ * are weighted layers, concatenations, channel slices and sums. A module of two convolutions, of which the first is
+ * 1x1 and only feeds the second (DenseNet-BC's bottleneck), is one layer, as in the paper.
  */
 import { dependentValues, type Graph, type GraphNode } from "../graph/index.ts";
-import { combined, concatenated, mapsOf, type Reading, substitute } from "./reading.ts";
+import { combined, concatenated, mapsOf, partsWithin, type Reading, substitute } from "./reading.ts";
 
 /** A feature map: the stage's input, a channel slice of a map, or the output of a weighted layer. */
 export interface CollapsedMap {
@@ -169,13 +169,38 @@ class Collapser {
 
   #slice(node: GraphNode, reading: Reading): Reading {
     const range = channelRange(node.attributes);
-    const channels = this.#graph.values[node.inputs[0]].shape[1];
-    if (!range || (range[0] === 0 && range[1] === channels) || reading.kind !== "map") return reading;
+    const { shape, producer } = this.#graph.values[node.inputs[0]];
+    if (!range || (range[0] === 0 && range[1] === shape[1])) return reading;
+    const [from, to] = range;
+    if (reading.kind === "map") return this.#part(reading.map, from, to, node.output);
+    // What follows a concatenation may mix its channels; right behind it they are those of its parts.
+    const isJoined = producer !== null && this.#graph.nodes[producer].op === "concat";
+    return reading.kind === "concat" && isJoined ? this.#cut(reading.parts, from, to, node.output) : reading;
+  }
+
+  /** Channels of a map; those of a part count from the start of the whole, so that parts of parts are parts of it. */
+  #part(map: number, from: number, to: number, value: number): Reading {
+    const { slice } = this.#maps[map];
+    const start = slice?.from ?? 0;
     return this.#newMap({
       layer: null,
-      slice: { of: reading.map, from: range[0], to: range[1] },
-      value: node.output,
+      slice: { of: slice?.of ?? map, from: start + from, to: start + to },
+      value,
     });
+  }
+
+  /** Channels of a concatenation: the parts they lie in, and a piece of a part where they lie in that alone. */
+  #cut(parts: readonly Reading[], from: number, to: number, value: number): Reading {
+    const touched = partsWithin(parts, from, to, (map) => this.#channels(map));
+    const [{ part, start, end }] = touched;
+    return touched.length === 1 && part.kind === "map" && (from > start || to < end)
+      ? this.#part(part.map, from - start, to - start, value)
+      : concatenated(touched.map((touch) => touch.part));
+  }
+
+  #channels(map: number): number {
+    const { slice, value } = this.#maps[map];
+    return slice ? slice.to - slice.from : this.#graph.values[value].shape[1];
   }
 
   /** What is read outside the stage, or is the end of what was traced. */
@@ -196,13 +221,10 @@ class Collapser {
       const at = this.#layers.findIndex((other) => other.output === map);
       if (at < 0) continue;
       const narrow = this.#layers[at];
-      const weight = this.#graph.nodes[narrow.nodes[narrow.nodes.length - 1]].inputs[1];
-      const isPointwise = this.#graph.values[weight].shape.slice(2).every((extent) => extent === 1);
       const readers = this.#layers.filter(({ reads }) => mapsOf(reads).includes(map)).length;
       const leaves = output !== null && mapsOf(output).includes(map);
       const parent = parentOf(layer.modulePath);
-      if (!isPointwise || readers !== 1 || leaves || parent === "" || parent !== parentOf(narrow.modulePath))
-        continue;
+      if (readers !== 1 || leaves || !this.#isBottleneck(narrow, layer, parent)) continue;
       this.#layers[i] = {
         ...layer,
         modulePath: parent,
@@ -211,6 +233,20 @@ class Collapser {
       };
       this.#layers.splice(at, 1);
     }
+  }
+
+  /** True when the two are all that is weighted in the module at `parent`, and the first is a 1x1 convolution. */
+  #isBottleneck(narrow: MutableLayer, layer: MutableLayer, parent: string): boolean {
+    if (parent === "" || parentOf(narrow.modulePath) !== parent) return false;
+    const [first, second] = [narrow, layer].map(({ nodes }) => this.#graph.nodes[nodes[0]]);
+    const extents = this.#graph.values[first.inputs[1]].shape.slice(2);
+    const weighted = this.#nodes.filter((node) => inside(node.modulePath, parent) && this.#isWeighted(node));
+    return (
+      first.op === "conv2d" &&
+      second.op === "conv2d" &&
+      extents.every((extent) => extent === 1) &&
+      new Set(weighted.map(({ modulePath }) => modulePath)).size === 2
+    );
   }
 
   /**

@@ -105,6 +105,9 @@ function rotate(a: number[][], p: number, q: number): void {
 export function pearsonCorrelation(x: ArrayLike<number>, y: ArrayLike<number>): number | null {
   if (x.length !== y.length)
     throw new Error(`pearsonCorrelation: lists of ${x.length} and ${y.length} values cannot be paired`);
+  // Compared with each other: the mean of equal numbers may differ from them by rounding.
+  const isConstant = (values: ArrayLike<number>) => Array.from(values).every((v) => v === values[0]);
+  if (isConstant(x) || isConstant(y)) return null;
   const mean = (values: ArrayLike<number>) =>
     Array.from(values).reduce((sum, v) => sum + v, 0) / values.length;
   const [meanX, meanY] = [mean(x), mean(y)];

@@ -38,12 +38,14 @@ export interface StageEquations {
   readonly legend: readonly { readonly symbol: string; readonly meaning: string }[];
 }
 
-function write(stage: Stage, reading: Reading, notation: Notation, outer = true): string {
+/** A sum or product stands in parentheses, except between the commas of a concatenation. */
+function write(stage: Stage, reading: Reading, notation: Notation, isListed = false): string {
   if (reading.kind === "map") return notation.symbol("x", stage.maps[reading.map].name);
-  const parts = reading.parts.map((part) => write(stage, part, notation, false));
-  if (reading.kind === "concat") return notation.concat(parts);
+  const isConcat = reading.kind === "concat";
+  const parts = reading.parts.map((part) => write(stage, part, notation, isConcat));
+  if (isConcat) return notation.concat(parts);
   const text = parts.join(` ${notation.signs[reading.sign]} `);
-  return outer ? `(${text})` : text;
+  return isListed ? text : `(${text})`;
 }
 
 function forwardEquations(stage: Stage, notation: Notation): string[] {

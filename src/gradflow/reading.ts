@@ -43,3 +43,32 @@ export function substitute(reading: Reading, replace: (map: number) => Reading):
   const parts = reading.parts.map((part) => substitute(part, replace));
   return reading.kind === "concat" ? concatenated(parts) : combined(reading.sign, parts);
 }
+
+/** A part of a concatenation and the channels of the whole that it fills: first, and one past the last. */
+export interface PlacedPart {
+  readonly part: Reading;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The parts of a concatenation that channels `from` to `to` (not included) lie in. */
+export function partsWithin(
+  parts: readonly Reading[],
+  from: number,
+  to: number,
+  channelsOf: (map: number) => number,
+): PlacedPart[] {
+  const width = (reading: Reading): number => {
+    if (reading.kind === "map") return channelsOf(reading.map);
+    const widths = reading.parts.map(width);
+    return reading.kind === "concat" ? widths.reduce((sum, n) => sum + n, 0) : Math.max(...widths);
+  };
+  let end = 0;
+  return parts
+    .map((part): PlacedPart => {
+      const start = end;
+      end += width(part);
+      return { part, start, end };
+    })
+    .filter((placed) => placed.start < to && from < placed.end);
+}

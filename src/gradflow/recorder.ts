@@ -92,7 +92,8 @@ export class GradientRecorder {
 
   /**
    * Runs `body`, one forward and backward pass of the model, and samples it when it is `step`'s turn. `images` is
-   * what the model is called with. Sampling does not change what `body` computes.
+   * what the model is called with. Sampling does not change what `body` computes. A scope around the backward pass
+   * belongs around this call, not into `body`: the pieces are measured when `body` is done.
    */
   step<Result>(step: number, images: Tensor, body: () => Result): Result {
     return step % this.#everySteps === 0 ? this.#sample(step, images, body) : body();
@@ -126,8 +127,11 @@ export class GradientRecorder {
     }
     scope(() =>
       noGrad(() => {
+        const graph = builder.graph();
+        // The last op before the backward pass made the loss, where a stage that is the whole model ends.
+        const output = graph.nodes.at(-1)?.output ?? null;
         this.#selections.forEach((selection, i) => {
-          const stage = analyzeStage({ graph: builder.graph(), inputs: [input], output: null }, selection);
+          const stage = analyzeStage({ graph, inputs: [input], output }, selection);
           this.#measure(step, stage, pieces, this.#records[i]);
         });
       }),
