@@ -1,0 +1,81 @@
+/** A training run's measurements in the form that the gradient reuse report takes. */
+import type { GradientReuseReport, MeasuredVariant } from "../gradflow/index.ts";
+import type { Evaluation } from "./evaluate.ts";
+import type { StepRecord, TrainingRun } from "./trainingRun.ts";
+
+/** How long a step takes, and what watching some of the steps adds to it. */
+export interface StepTiming {
+  /** Median time of the steps that were not sampled; null when there is none. */
+  readonly stepMilliseconds: number | null;
+  readonly imagesPerSecond: number | null;
+  /** Share of the training time that the sampled steps took beyond the median step; null when not known. */
+  readonly samplingShare: number | null;
+}
+
+/** The first steps compile kernels and warm the caches; they would tell of the start, not of the step. */
+const warmUp = 2;
+
+/** Times of `records`, of which every `everySteps`-th, the first among them, was sampled (0: none was). */
+export function stepTiming(records: readonly StepRecord[], everySteps: number): StepTiming {
+  const sampled = ({ step }: StepRecord): boolean => everySteps > 0 && step % everySteps === 0;
+  const settled = records.slice(warmUp);
+  const plain = settled.filter((record) => !sampled(record));
+  if (plain.length === 0) return { stepMilliseconds: null, imagesPerSecond: null, samplingShare: null };
+  const median = plain.map(({ milliseconds }) => milliseconds).sort((a, b) => a - b)[plain.length >> 1];
+  const total = settled.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  const extra = settled
+    .filter(sampled)
+    .reduce((sum, { milliseconds }) => sum + Math.max(0, milliseconds - median), 0);
+  return {
+    stepMilliseconds: median,
+    imagesPerSecond: (1000 * plain[0].images) / median,
+    samplingShare: extra / total,
+  };
+}
+
+/** What the report says of a network's training. `evaluation` is null when the run was stopped before it. */
+export function trainingFigures(
+  run: TrainingRun,
+  evaluation: Evaluation | null,
+  everySteps: number,
+): MeasuredVariant["training"] {
+  const { records } = run;
+  const { stepMilliseconds, imagesPerSecond } = stepTiming(records, everySteps);
+  const tested = evaluation !== null && evaluation.images > 0;
+  return {
+    accuracy: {
+      test: tested ? evaluation.accuracy : null,
+      train: null,
+      testImages: tested ? evaluation.images : 0,
+      correct: tested ? evaluation.correct : null,
+    },
+    curves: {
+      step: records.map(({ step }) => step),
+      loss: records.map(({ loss }) => loss),
+      trainAccuracy: records.map(({ accuracy }) => accuracy),
+      evaluations: tested ? [{ step: records.length, testAccuracy: evaluation.accuracy }] : [],
+    },
+    peakBytes: records.length > 0 ? run.peakBytes : null,
+    stepMilliseconds,
+    imagesPerSecond,
+  };
+}
+
+/** Why the figures above are null, for the report: one evaluation per variant, in its order. */
+export function trainingGaps(evaluations: readonly (Evaluation | null)[]): GradientReuseReport["gaps"] {
+  // The comparison leaves out a row that has no value at all.
+  const compared = evaluations.some((evaluation) => evaluation !== null);
+  return evaluations.flatMap((evaluation, i) => {
+    const accuracy = `variants[${i}].accuracy`;
+    const stopped = "the run was stopped before the test images";
+    return [
+      { path: `${accuracy}.train`, reason: "only the batches were measured, while training: see the curves" },
+      ...(evaluation
+        ? []
+        : [
+            { path: accuracy, reason: stopped },
+            ...(compared ? [{ path: `comparison[0].values[${i}]`, reason: stopped }] : []),
+          ]),
+    ];
+  });
+}

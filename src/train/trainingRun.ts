@@ -1,0 +1,128 @@
+/** Training one network, a step at a time, so that several can take turns on the same batches. */
+import { argmax, crossEntropy, equal, noGrad, sum, to } from "../autograd/index.ts";
+import type { Batch } from "../data/index.ts";
+import type { Module } from "../nn/index.ts";
+import { LearningRateScheduler, type Optimizer, type Schedule } from "../nn/optim/index.ts";
+import { memoryReport, resetPeakMemory, scope, type Tensor, tensor } from "../tensor/index.ts";
+
+/** Watches the forward and backward pass of chosen steps, as the gradient recorder does. */
+export interface Instrument {
+  /** Runs `body`, the forward and backward pass of step `step` on `images`, and returns its result. */
+  step<Result>(step: number, images: Tensor, body: () => Result): Result;
+}
+
+export interface TrainingRunOptions {
+  /** What progress lines, errors and reports call the network. */
+  readonly name: string;
+  readonly model: Module;
+  readonly optimizer: Optimizer;
+  /** Learning rate over the steps, as a multiple of the optimizer's. Default: constant. */
+  readonly schedule?: Schedule;
+  readonly instrument?: Instrument;
+}
+
+/** What one training step measured. */
+export interface StepRecord {
+  /** Counted from 0: the number of updates made before this step. */
+  readonly step: number;
+  /** Mean cross entropy of the batch, in nats. */
+  readonly loss: number;
+  /** Share of the batch classified correctly, 0 to 1, before the update. */
+  readonly accuracy: number;
+  /** Time of forward, backward and update, until the loss could be read. */
+  readonly milliseconds: number;
+  readonly images: number;
+  readonly learningRate: number;
+}
+
+/** The loss became NaN or infinite; nothing that is computed afterwards means anything. */
+export class DivergedError extends Error {
+  override readonly name = "DivergedError";
+}
+
+/** What a scheduler does when the learning rate stays as it is. */
+const constant: Schedule = () => 1;
+
+/** A classifier in training: `model` turns `[N, C, H, W]` images into `[N, classes]` logits. */
+export class TrainingRun {
+  readonly name: string;
+  readonly model: Module;
+  /** One entry a step. */
+  readonly records: StepRecord[] = [];
+  readonly #optimizer: Optimizer;
+  readonly #scheduler: LearningRateScheduler;
+  readonly #instrument: Instrument | undefined;
+  #optimizerBytes = 0;
+  #largestStep = 0;
+
+  constructor({ name, model, optimizer, schedule = constant, instrument }: TrainingRunOptions) {
+    this.name = name;
+    this.model = model;
+    this.#optimizer = optimizer;
+    this.#scheduler = new LearningRateScheduler(optimizer, schedule);
+    this.#instrument = instrument;
+  }
+
+  /**
+   * Most bytes that the network had in use at one moment of a step: its weights and optimizer state, and on top of
+   * them activations, gradients and temporary tensors. Other networks in memory do not count.
+   */
+  get peakBytes(): number {
+    const weights = [...this.model.stateDict().values()].reduce((bytes, { size }) => bytes + 4 * size, 0);
+    return weights + this.#optimizerBytes + this.#largestStep;
+  }
+
+  /** Trains on one batch. Throws a DivergedError when the loss is not finite. */
+  async step(batch: Batch): Promise<StepRecord> {
+    const step = this.records.length;
+    const learningRate = this.#optimizer.lr;
+    this.model.train();
+    this.#optimizer.zeroGrad();
+    resetPeakMemory();
+    const liveBefore = memoryReport().liveBytes;
+    const start = performance.now();
+    const measured = scope(() => this.#update(batch, step));
+    const loss = await takeNumber(measured.loss);
+    const correct = await takeNumber(measured.correct);
+    const milliseconds = performance.now() - start;
+    this.#largestStep = Math.max(this.#largestStep, memoryReport().peakBytes - liveBefore);
+    if (!Number.isFinite(loss))
+      throw new DivergedError(
+        `${this.name}: the loss became ${loss} at step ${step}, with learning rate ${learningRate}; ` +
+          "lower the learning rate, or look for extreme values in the images",
+      );
+    this.#scheduler.step();
+    const accuracy = correct / batch.count;
+    const record = { step, loss, accuracy, milliseconds, images: batch.count, learningRate };
+    this.records.push(record);
+    return record;
+  }
+
+  #update(batch: Batch, step: number): { loss: Tensor; correct: Tensor } {
+    const images = tensor(batch.images, { shape: batch.shape });
+    const labels = tensor(batch.labels, { dtype: "i32" });
+    const pass = () => {
+      const logits = this.model.forward(images);
+      const loss = crossEntropy(logits, labels);
+      loss.backward();
+      return { loss, logits };
+    };
+    const { loss, logits } = this.#instrument ? this.#instrument.step(step, images, pass) : pass();
+    const before = memoryReport().byCategory.optimizer.live;
+    this.#optimizer.step();
+    this.#optimizerBytes += memoryReport().byCategory.optimizer.live - before;
+    return { loss, correct: countCorrect(logits, labels) };
+  }
+}
+
+/** How many rows of `[N, classes]` logits have their largest entry at the label, as a scalar. */
+export function countCorrect(logits: Tensor, labels: Tensor): Tensor {
+  return noGrad(() => sum(to(equal(to(argmax(logits, 1), "i32"), labels), "f32")));
+}
+
+/** Reads a scalar and frees it. */
+export async function takeNumber(scalar: Tensor): Promise<number> {
+  const value = await scalar.item();
+  scalar.dispose();
+  return value;
+}
