@@ -9,11 +9,9 @@ import type {
   KernelName,
   View,
 } from "../backend.ts";
-import { bytesPerElement, createTypedArray, type DType, type TypedArray } from "../dtype.ts";
+import type { DType, TypedArray } from "../dtype.ts";
 import { MemoryAccount, type MemoryCategory, type MemoryReport } from "../memory.ts";
-
-/** Memory kept for reuse. Beyond it freed arrays go to the garbage collector. */
-const maxPooledBytes = 1 << 30;
+import { HeapMemory, type HostMemory } from "./hostMemory.ts";
 
 class CpuBuffer implements Buffer {
   readonly dtype: DType;
@@ -33,6 +31,8 @@ class CpuBuffer implements Buffer {
 
 export interface CpuBackendOptions {
   readonly kernels: HostKernelSet;
+  /** Default: ordinary typed arrays. */
+  readonly memory?: HostMemory;
   /** Fills freed memory with NaN (or 0xEE bytes), so that a kernel that relies on cleared memory is caught. */
   readonly poison?: boolean;
 }
@@ -42,20 +42,17 @@ export class CpuBackend implements Backend {
   poison: boolean;
   private readonly kernels: HostKernelSet;
   private readonly account = new MemoryAccount();
-  private readonly pool = new Map<string, TypedArray[]>();
-  private pooledBytes = 0;
+  private readonly hostMemory: HostMemory;
 
-  constructor({ kernels, poison = false }: CpuBackendOptions) {
+  constructor({ kernels, memory = new HeapMemory(), poison = false }: CpuBackendOptions) {
     this.kernels = kernels;
+    this.hostMemory = memory;
     this.poison = poison;
   }
 
   allocate(dtype: DType, length: number, category: MemoryCategory): Buffer {
-    const bytes = length * bytesPerElement(dtype);
-    const reused = this.pool.get(`${dtype}${length}`)?.pop();
-    if (reused) this.pooledBytes -= bytes;
-    const buffer = new CpuBuffer(dtype, reused ?? this.create(dtype, length), category);
-    this.account.add(category, bytes);
+    const buffer = new CpuBuffer(dtype, this.create(dtype, length), category);
+    this.account.add(category, buffer.data.byteLength);
     return buffer;
   }
 
@@ -63,12 +60,7 @@ export class CpuBackend implements Backend {
     const { data, dtype, category } = this.own(buffer);
     this.account.remove(category, data.byteLength);
     if (this.poison) data.fill(dtype === "f32" || dtype === "f64" ? Number.NaN : 0xee);
-    if (this.pooledBytes + data.byteLength > maxPooledBytes) return;
-    const key = `${dtype}${data.length}`;
-    const free = this.pool.get(key);
-    if (free) free.push(data);
-    else this.pool.set(key, [data]);
-    this.pooledBytes += data.byteLength;
+    this.hostMemory.release(dtype, data);
   }
 
   recategorize(buffer: Buffer, category: MemoryCategory): void {
@@ -100,7 +92,7 @@ export class CpuBackend implements Backend {
   }
 
   memoryReport(): MemoryReport {
-    return this.account.report(this.pooledBytes);
+    return this.account.report(this.hostMemory.pooledBytes);
   }
 
   resetPeakMemory(): void {
@@ -113,7 +105,7 @@ export class CpuBackend implements Backend {
 
   private create(dtype: DType, length: number): TypedArray {
     try {
-      return createTypedArray(dtype, length);
+      return this.hostMemory.allocate(dtype, length);
     } catch (cause) {
       const live = (this.account.report(0).liveBytes / 2 ** 20).toFixed(0);
       throw new Error(

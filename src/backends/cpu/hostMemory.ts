@@ -1,0 +1,36 @@
+/** Where the CPU backend's typed arrays lie. Freed ones are kept by size and handed out again. */
+import { bytesPerElement, createTypedArray, type DType, type TypedArray } from "../dtype.ts";
+
+export interface HostMemory {
+  /** An array of `length` elements, not cleared. Throws a RangeError when there is no room. */
+  allocate(dtype: DType, length: number): TypedArray;
+  /** Gives the array's memory back for reuse. */
+  release(dtype: DType, array: TypedArray): void;
+  /** Bytes kept aside for reuse. */
+  readonly pooledBytes: number;
+}
+
+/** Memory kept for reuse. Beyond it freed arrays go to the garbage collector. */
+const maxPooledBytes = 1 << 30;
+
+/** Ordinary typed arrays, for engines without shared WebAssembly memory. */
+export class HeapMemory implements HostMemory {
+  pooledBytes = 0;
+  readonly #pool = new Map<string, TypedArray[]>();
+
+  allocate(dtype: DType, length: number): TypedArray {
+    const reused = this.#pool.get(`${dtype}${length}`)?.pop();
+    if (!reused) return createTypedArray(dtype, length);
+    this.pooledBytes -= length * bytesPerElement(dtype);
+    return reused;
+  }
+
+  release(dtype: DType, array: TypedArray): void {
+    if (this.pooledBytes + array.byteLength > maxPooledBytes) return;
+    const key = `${dtype}${array.length}`;
+    const free = this.#pool.get(key);
+    if (free) free.push(array);
+    else this.#pool.set(key, [array]);
+    this.pooledBytes += array.byteLength;
+  }
+}
