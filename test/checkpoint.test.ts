@@ -1,6 +1,6 @@
 /** checkpoint: the same numbers for less memory; detectAnomaly: the name of where the first bad number arose. */
 import { describe, expect, it } from "vitest";
-import { AnomalyError, checkpoint, detectAnomaly, dropout, onOp } from "../src/autograd/index.ts";
+import { AnomalyError, checkpoint, detectAnomaly, dropout, gather, onOp } from "../src/autograd/index.ts";
 import {
   backward,
   grad,
@@ -92,6 +92,14 @@ describe("checkpoint", () => {
     const constant = tensor([7]);
     checkpoint((x, y, z) => x.mul(y).mul(y).mul(z), a, b, constant).backward();
     expect([a.grad?.itemSync(), b.grad?.itemSync(), constant.grad]).toEqual([63, 84, null]);
+  });
+
+  it("takes integers among its inputs", () => {
+    const x = tensor([1, 2, 3], { requiresGrad: true });
+    checkpoint((values, index) => gather(values, index, 0), x, tensor([2, 2], { dtype: "i32" }))
+      .sum()
+      .backward();
+    expect(x.grad?.toArraySync()).toEqual([0, 0, 2]);
   });
 
   it("nests", () => {

@@ -33,8 +33,9 @@ function sourcesOf(output: Tensor, candidates: readonly Tensor[]): Set<Tensor> {
   for (let tensor = stack.pop(); tensor; tensor = stack.pop()) {
     if (visited.has(tensor)) continue;
     visited.add(tensor);
-    if (candidates.includes(tensor)) found.add(tensor);
-    else if (tensor.gradFn) stack.push(...tensor.gradFn.inputs);
+    if (candidates.includes(tensor)) {
+      if (tensor.requiresGrad) found.add(tensor);
+    } else if (tensor.gradFn) stack.push(...tensor.gradFn.inputs);
   }
   return found;
 }
