@@ -122,7 +122,6 @@ async function main(): Promise<number> {
   );
   train.checkAtMost("--test-images", options.testImages, images.test.count, `images in ${images.test.name}`);
   train.checkAtMost("--batch-size", batchSize, options.trainImages, "training images");
-  await train.prepareFolder("--out", options.out);
   const normalisation = { mean: [0.1307], std: [0.3081] };
   const loader = new DataLoader(subset(images.train, { end: options.trainImages }), {
     ...{ batchSize, seed, shuffle: true, dropLast: true },
@@ -180,6 +179,7 @@ async function main(): Promise<number> {
     return { ...variant, model, recorder, run, stages: model.stages, imageShape: [channels, height, width] };
   });
   const runs = networks.map(({ run }) => run);
+  await train.prepareFolder("--out", options.out);
 
   const progress = options.quiet
     ? undefined
@@ -204,7 +204,7 @@ async function main(): Promise<number> {
       title: `Gradient reuse: DenseNet and CSPDenseNet on ${dataset}`,
       createdAt: new Date().toISOString(),
       seed,
-      dataset: { name: images.train.name, trainImages: options.trainImages, testImages: options.testImages },
+      dataset: { name: dataset, trainImages: options.trainImages, testImages: options.testImages },
       command: ["npx tsx examples/gradient-reuse.ts", ...process.argv.slice(2)].join(" "),
       ...train.environment(),
       finished: received === null,
