@@ -197,7 +197,7 @@ describe("printing", () => {
   )
   (stages.1): Identity()
   (head): Sequential(
-    (0): Flatten()
+    (0): Flatten(startAxis=1)
     (1): Linear(inFeatures=3, outFeatures=2)
   )
   (extra): Identity()

@@ -86,7 +86,6 @@ export class ModuleHooks {
     // The output's gradient comes first: it opens each backward pass through this call.
     output.registerHook((gradient) => {
       outputGradient = gradient;
-      gradients.fill(null);
       arrived = 0;
       if (used.size === 0) call();
       return undefined;

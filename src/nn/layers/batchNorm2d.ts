@@ -58,7 +58,6 @@ export class BatchNorm2d extends Module {
   /** Throws for other numbers of channels, and when a channel has a single value in training: it has no variance. */
   override forward(x: Tensor): Tensor {
     const { weight, bias, eps: epsilon } = this;
-    // Checked before the running statistics move.
     if (x.rank !== 4 || x.shape[1] !== this.channels)
       throw new Error(`BatchNorm2d: input ${formatShape(x.shape)} must be [N, ${this.channels}, H, W]`);
     if (!this.training)
@@ -76,8 +75,9 @@ export class BatchNorm2d extends Module {
           "use a larger batch, or eval()",
       );
     const statistics = noGrad(() => batchStatistics(x));
+    const y = batchNorm(x, weight, bias, { epsilon, statistics });
     if (!isRecomputing()) this.#track(statistics, count);
-    return batchNorm(x, weight, bias, { epsilon, statistics });
+    return y;
   }
 
   override describe(): string {

@@ -11,9 +11,10 @@ import {
 import type { Tensor } from "../../tensor/tensor.ts";
 import { Module } from "../module.ts";
 
+const text = (value: number | readonly number[]) =>
+  typeof value === "number" ? value : `[${value.join(", ")}]`;
+
 function describeWindow({ kernelSize, stride = kernelSize, padding = 0 }: Pool2dOptions): string {
-  const text = (value: number | readonly number[]) =>
-    typeof value === "number" ? value : `[${value.join(", ")}]`;
   return `kernelSize=${text(kernelSize)}, stride=${text(stride)}, padding=${text(padding)}`;
 }
 
@@ -67,7 +68,7 @@ export class AdaptiveAvgPool2d extends Module {
   }
 
   override describe(): string {
-    return `outputSize=${String(this.outputSize)}`;
+    return `outputSize=${text(this.outputSize)}`;
   }
 }
 

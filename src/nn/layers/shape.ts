@@ -22,6 +22,10 @@ export class Flatten extends Module {
   override forward(x: Tensor): Tensor {
     return flatten(x, this.startAxis);
   }
+
+  override describe(): string {
+    return `startAxis=${this.startAxis}`;
+  }
 }
 
 /** In training, zeroes elements with the given probability and scales the rest so that the mean stays. */
