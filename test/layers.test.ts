@@ -82,6 +82,33 @@ describe("Conv2d", () => {
     ]);
   });
 
+  it("takes [vertical, horizontal] where one number does not do", () => {
+    const layer = new nn.Conv2d(1, 1, [3, 1], { padding: [1, 0], stride: [1, 2], bias: false });
+    nn.init.constant(layer.weight, 1);
+    expect(
+      layer
+        .forward(
+          tensor([
+            [
+              [
+                [1, 2, 4],
+                [8, 16, 32],
+              ],
+            ],
+          ]),
+        )
+        .toArraySync(),
+    ).toEqual([
+      [
+        [
+          [9, 36],
+          [9, 36],
+        ],
+      ],
+    ]);
+    expect(String(layer)).toBe("Conv2d(1, 1, kernelSize=[3, 1], stride=[1, 2], padding=[1, 0], bias=false)");
+  });
+
   it("refuses sizes that do not fit, when it is made or when it runs", () => {
     expect(() => new nn.Conv2d(4, 6, 3, { groups: 3 })).toThrow(
       "Conv2d: groups 3 must divide inChannels 4 and outChannels 6",
