@@ -128,8 +128,9 @@ export class GradientRecorder {
     scope(() =>
       noGrad(() => {
         const graph = builder.graph();
-        // The last op before the backward pass made the loss, where a stage that is the whole model ends.
-        const output = graph.nodes.at(-1)?.output ?? null;
+        // The last op on the tape made the loss, where a stage that is the whole model ends.
+        const last = graph.nodes.findLast((node) => builder.tensorOf(node.output).gradFn);
+        const output = last?.output ?? null;
         this.#selections.forEach((selection, i) => {
           const stage = analyzeStage({ graph, inputs: [input], output }, selection);
           this.#measure(step, stage, pieces, this.#records[i]);

@@ -1,0 +1,264 @@
+/** What is measured on gradient pieces is what the pieces are, obtained in another way; and measuring changes nothing. */
+import { describe, expect, it } from "vitest";
+import { crossEntropy, mean, onEdge, onOp, square } from "../src/autograd/index.ts";
+import { GradientRecorder } from "../src/gradflow/index.ts";
+import { cspDenseNet, DenseBlock, type DenseNet, densenet } from "../src/models/index.ts";
+import type { Module } from "../src/nn/index.ts";
+import { SGD } from "../src/nn/optim/index.ts";
+import { randn, tensor } from "../src/tensor/create.ts";
+import { Generator, manualSeed } from "../src/tensor/generator.ts";
+import { memoryReport } from "../src/tensor/runtime.ts";
+import { scope } from "../src/tensor/scope.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+import { CuttableNetwork, type CuttableStage } from "./support/cuttableStage.ts";
+
+type Float = "f32" | "f64";
+
+const sizes = {
+  blocks: [3, 2],
+  growthRate: 3,
+  bottleneckWidth: 2,
+  stem: "small",
+  stemChannels: 6,
+  inChannels: 1,
+  classes: 3,
+} as const;
+const labels = () => tensor([0, 1, 2, 1], { dtype: "i32" });
+const batch = (dtype: Float = "f32", seed = 1) =>
+  randn([4, 1, 12, 12], { dtype, generator: new Generator(seed) });
+
+const networks: [name: string, build: () => DenseNet][] = [
+  ["DenseNet", () => densenet(sizes)],
+  ...(["both", "first", "last"] as const).map((fusion): [string, () => DenseNet] => [
+    `CSPDenseNet, fusion ${fusion}`,
+    () => cspDenseNet({ ...sizes, fusion }),
+  ]),
+];
+
+function seeded(build: () => DenseNet): DenseNet {
+  manualSeed(11);
+  return build().train();
+}
+
+const lossOf = (network: Module, images: Tensor) => crossEntropy(network.forward(images), labels());
+
+/** Numbers one after the other as the engine adds them, each sum rounded to the dtype. */
+function sumInOrder(pieces: readonly Tensor[], dtype: Float): number[] {
+  const round = dtype === "f32" ? Math.fround : (value: number) => value;
+  return pieces
+    .map((piece) => Array.from(piece.dataSync()))
+    .reduce((total, piece) => total.map((value, i) => round(value + piece[i])));
+}
+
+describe.each(networks)("pieces of a %s", (_, build) => {
+  it.each(["f32", "f64"] as const)("sum to the gradient of every tensor, to the last bit, in %s", (dtype) => {
+    const network = seeded(build);
+    if (dtype === "f64") network.to("f64");
+    const complete = new Map<Tensor, Tensor>();
+    const stopOps = onOp(({ output }) => {
+      if (output.gradFn) output.registerHook((gradient) => void complete.set(output, gradient));
+    });
+    const loss = lossOf(network, batch(dtype));
+    stopOps();
+    const pieces = new Map<Tensor, Tensor[]>();
+    const stopEdges = onEdge(({ to, gradient }) => {
+      pieces.set(to, [...(pieces.get(to) ?? []), gradient]);
+      return undefined;
+    });
+    loss.backward();
+    stopEdges();
+    for (const parameter of network.parameters()) if (parameter.grad) complete.set(parameter, parameter.grad);
+
+    let shared = 0;
+    for (const [to, list] of pieces) {
+      const total = complete.get(to);
+      expect(Array.from(total?.dataSync() ?? [])).toEqual(sumInOrder(list, dtype));
+      if (list.length > 1) shared += 1;
+    }
+    // x_0, x_1, x_2 of the first stage and x_0, x_1 of the second have several consumers at least.
+    expect(shared).toBeGreaterThanOrEqual(5);
+  });
+});
+
+const dot = (a: Float64Array, b: Float64Array) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+
+/** The gradient of each map of the stage's last backward pass. */
+const gradientsOf = (stage: CuttableStage) =>
+  stage.maps.map(({ grad }) => Float64Array.from(grad?.dataSync() ?? []));
+
+const pass = (network: CuttableNetwork, images: Tensor) => mean(square(network.forward(images))).backward();
+
+const expectNear = (actual: number | null, expected: number) =>
+  expect(Math.abs((actual ?? NaN) - expected)).toBeLessThan(1e-9);
+
+/** Pearson correlation of channel means, by the book. */
+function plainSideCorrelation(a: Tensor, b: Tensor): number {
+  const channelMeans = ({ shape: [n, c, h, w], grad }: Tensor) => {
+    const values = grad?.dataSync() ?? [];
+    return Array.from({ length: n * h * w }, (_, i) => {
+      const [image, pixel] = [Math.floor(i / (h * w)), i % (h * w)];
+      let sum = 0;
+      for (let channel = 0; channel < c; channel++) sum += values[(image * c + channel) * h * w + pixel];
+      return sum / c;
+    });
+  };
+  const centred = (values: number[]) =>
+    values.map((v) => v - values.reduce((x, y) => x + y, 0) / values.length);
+  const [x, y] = [a, b].map((map) => Float64Array.from(centred(channelMeans(map))));
+  return dot(x, y) / Math.sqrt(dot(x, x) * dot(y, y));
+}
+
+describe.each([
+  ["dense stage", 0, "both", "w_T"],
+  ["partial stage, fusion both", 3, "both", "w_T"],
+  ["partial stage, fusion first", 2, "first", "w_U"],
+  ["partial stage, fusion last", 3, "last", "w_T"],
+] as const)("measures on a %s", (_, bypass, fusion, reader) => {
+  manualSeed(5);
+  const network = new CuttableNetwork(bypass, fusion);
+  network.to("f64").train();
+  const { stage } = network;
+  const images = randn([3, 1, 5, 4], { dtype: "f64", generator: new Generator(2) });
+  const recorder = new GradientRecorder(network, [{ name: "stage", paths: ["stage"] }]);
+  recorder.step(0, images, () => pass(network, images));
+  const whole = gradientsOf(stage);
+  const [measured] = recorder.measured();
+
+  it.each([0, 1, 2])("norms and cosines of map %i are those of pieces from runs with one edge alone", (j) => {
+    const consumers = [0, 1, 2, 3].filter((consumer) => consumer >= j);
+    const pieces = consumers.map((consumer) => {
+      stage.live = { map: j, consumer };
+      pass(network, images);
+      stage.live = null;
+      return gradientsOf(stage)[j];
+    });
+    const total = whole[j].map((_value, i) => pieces.reduce((sum, piece) => sum + piece[i], 0));
+    whole[j].forEach((value, i) => void expectNear(value, total[i]));
+
+    const name = j === 0 ? (bypass > 0 ? "0''" : "0") : String(j);
+    const found = measured.maps.find(({ map }) => map === name);
+    expect(found?.consumers).toEqual(consumers.map((i) => (i === 3 ? reader : `w_${i + 1}`)));
+    const [sample] = found?.samples ?? [];
+    const lengths = pieces.map((piece) => Math.sqrt(dot(piece, piece)));
+    expect(sample.norms.length).toBe(pieces.length);
+    lengths.forEach((length, a) => {
+      expectNear(sample.norms[a] / length, 1);
+      pieces.forEach(
+        (other, b) => void expectNear(sample.cosine[a][b], dot(pieces[a], other) / (length * lengths[b])),
+      );
+    });
+    const energy = pieces.reduce((sum, piece) => sum + dot(piece, piece), 0);
+    expectNear(sample.sharedEnergy, dot(total, total) / (pieces.length * energy));
+  });
+
+  it("correlates the two sides' gradients, where there are two", () => {
+    if (bypass === 0) {
+      expect(measured.sides).toBeNull();
+      return;
+    }
+    pass(network, images);
+    expect(measured.sides?.map(({ step }) => step)).toEqual([0]);
+    expectNear(measured.sides?.[0].correlation ?? null, plainSideCorrelation(stage.maps[0], stage.maps[4]));
+  });
+});
+
+describe("the recorder", () => {
+  it("names the consumers of every map that several read", () => {
+    const consumersOf = (network: DenseNet) => {
+      const recorder = new GradientRecorder(network, network.stages);
+      const images = batch();
+      recorder.step(0, images, () => lossOf(network, images).backward());
+      return recorder
+        .measured()
+        .map(({ name, maps }) => [
+          name,
+          ...maps.map(({ map, consumers }) => `${map}: ${consumers.join(" ")}`),
+        ]);
+    };
+    expect(consumersOf(seeded(() => densenet(sizes)))).toEqual([
+      ["stage 1", "0: w_1 w_2 w_3 w_T", "1: w_2 w_3 w_T", "2: w_3 w_T"],
+      ["stage 2", "0: w_1 w_2 out", "1: w_2 out"],
+    ]);
+    expect(consumersOf(seeded(() => cspDenseNet({ ...sizes, fusion: "first" })))).toEqual([
+      ["stage 1", "0'': w_1 w_2 w_3 w_U", "1: w_2 w_3 w_U", "2: w_3 w_U"],
+      ["stage 2", "0'': w_1 w_2 w_U", "1: w_2 w_U"],
+    ]);
+  });
+
+  it("gives the last layer of a block that is the whole model its number", () => {
+    const block = new DenseBlock(2, 2, { growthRate: 2 });
+    const images = randn([2, 2, 4, 4], { requiresGrad: true });
+    const recorder = new GradientRecorder(block, [{ name: "block", paths: [""] }]);
+    recorder.step(0, images, () => mean(square(block.forward(images))).backward());
+    expect(recorder.measured()[0].maps.map(({ map, consumers }) => `${map}: ${consumers.join(" ")}`)).toEqual(
+      ["0: w_1 w_2 out", "1: w_2 out"],
+    );
+  });
+
+  it("samples every so many steps, and refuses a number that is none", () => {
+    const network = seeded(() => densenet(sizes));
+    const recorder = new GradientRecorder(network, network.stages, { everySteps: 3 });
+    const images = batch();
+    const body = (step: number) => {
+      lossOf(network, images).backward();
+      return step;
+    };
+    for (let step = 0; step < 8; step++) expect(recorder.step(step, images, () => body(step))).toBe(step);
+    for (const { maps } of recorder.measured())
+      for (const { samples } of maps) expect(samples.map(({ step }) => step)).toEqual([0, 3, 6]);
+    for (const everySteps of [0, -1, 1.5, NaN])
+      expect(() => new GradientRecorder(network, [], { everySteps })).toThrow(
+        `everySteps ${everySteps} must be`,
+      );
+  });
+
+  it.each(networks)("leaves the training of a %s as it is, to the last bit", (_, build) => {
+    const train = (everySteps: number | null) => {
+      const network = seeded(() => build());
+      const optimizer = new SGD(network.parameters(), { lr: 0.1, momentum: 0.9 });
+      const recorder = everySteps && new GradientRecorder(network, network.stages, { everySteps });
+      for (let step = 0; step < 10; step++)
+        scope(() => {
+          const images = batch("f32", step);
+          optimizer.zeroGrad();
+          const body = () => lossOf(network, images).backward();
+          if (recorder) recorder.step(step, images, body);
+          else body();
+          optimizer.step();
+        });
+      return [...network.stateDict()].map(([name, value]) => [name, Array.from(value.dataSync())]);
+    };
+    const plain = train(null);
+    expect(train(1)).toEqual(plain);
+    expect(train(4)).toEqual(plain);
+  });
+
+  it("leaves no memory behind", () => {
+    const network = seeded(() => cspDenseNet(sizes));
+    const recorder = new GradientRecorder(network, network.stages, { everySteps: 2 });
+    const live = Array.from({ length: 7 }, (_, step) => {
+      scope(() => {
+        const images = batch();
+        network.zeroGrad();
+        recorder.step(step, images, () => lossOf(network, images).backward());
+      });
+      return memoryReport().liveBytes;
+    });
+    expect(new Set(live).size).toBe(1);
+  });
+
+  it("listens to nothing once a step is over, even one that failed", () => {
+    const network = seeded(() => densenet(sizes));
+    const recorder = new GradientRecorder(network, network.stages);
+    const images = batch();
+    expect(() =>
+      recorder.step(0, images, () => {
+        throw new Error("out of data");
+      }),
+    ).toThrow("out of data");
+    recorder.step(1, images, () => lossOf(network, images).backward());
+    const before = JSON.stringify(recorder.measured());
+    lossOf(network, images).backward();
+    expect(JSON.stringify(recorder.measured())).toBe(before);
+  });
+});
