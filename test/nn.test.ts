@@ -94,6 +94,8 @@ describe("parameters", () => {
     second.weight = first.weight;
     const both = new nn.Sequential(first, second);
     expect([...both.namedParameters().keys()]).toEqual(["0.weight", "0.bias", "1.bias"]);
+    expect([...both.stateDict().keys()]).toEqual(["0.weight", "0.bias", "1.weight", "1.bias"]);
+    expect(both.loadStateDict(both.stateDict())).toEqual({ missing: [], unexpected: [] });
     expect(both.parameterCount()).toBe(8);
     both.to("f64");
     expect(second.weight).toBe(first.weight);

@@ -1,4 +1,7 @@
 /** Scopes: what they free, what survives them, and how memory is counted. */
+import { setTimeout } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { afterEach, describe, expect, it } from "vitest";
 import { crossEntropy } from "../src/autograd/index.ts";
 import { CpuBackend, createCpuBackend } from "../src/backends/cpu/index.ts";
@@ -118,10 +121,29 @@ describe("scope", () => {
     const open = new Scope();
     const x = zeros([3]);
     expect(await x.toArray()).toEqual([0, 0, 0]);
-    open[Symbol.dispose]();
+    open.close();
     open.close();
     expect(() => x.dataSync()).toThrow(freed);
+    let inBlock: Tensor;
+    {
+      using _ = new Scope();
+      inBlock = zeros([3]);
+    }
+    expect(() => inBlock.dataSync()).toThrow(freed);
     expect(currentScope()).toBeNull();
+  });
+
+  it("is not needed: what nobody can reach any more is collected", async () => {
+    setFlagsFromString("--expose-gc");
+    const collectGarbage: () => void = runInNewContext("gc");
+    const before = bytes();
+    for (let i = 0; i < 100; i++) zeros([1000]).add(1);
+    expect(bytes() - before).toBeGreaterThanOrEqual(100 * 2 * 4000);
+    for (let i = 0; i < 50 && bytes() > before; i++) {
+      collectGarbage();
+      await setTimeout(10);
+    }
+    expect(bytes()).toBeLessThanOrEqual(before);
   });
 
   it("wants scopes closed in reverse order", () => {

@@ -26,6 +26,8 @@ function asRecomputation<Result>(body: () => Result): Result {
 /**
  * Computes `body(...inputs)` without keeping what it computed on the way; the backward pass runs it again. Random
  * draws repeat, and running statistics move once. The gradients are first-order only: `createGraph` is refused.
+ * Whatever else the body reads that gradients must flow through has to be among the inputs, except parameters, whose
+ * gradients are added to their `grad`; `grad()` cannot ask for those.
  *
  *     const y = checkpoint((x) => denseBlock.forward(x), x);
  */

@@ -125,9 +125,19 @@ export abstract class Module {
     for (const parameter of this.parameters()) clearGrad(parameter);
   }
 
-  /** Every parameter and buffer by path, in PyTorch's order; the tensors are the module's own. */
+  /**
+   * Every parameter and buffer by path, in PyTorch's order; the tensors are the module's own. As in PyTorch, what is
+   * shared appears under each of its names.
+   */
   stateDict(): Map<string, Tensor> {
-    return this.#collect<Tensor>((module) => new Map([...module.#ownParameters(), ...module.#buffers]));
+    const state = new Map<string, Tensor>();
+    const visit = (module: Module, prefix: string): void => {
+      for (const [name, value] of [...module.#ownParameters(), ...module.#buffers])
+        state.set(prefix + name, value);
+      for (const [name, child] of module.namedChildren()) visit(child, `${prefix}${name}.`);
+    };
+    visit(this, "");
+    return state;
   }
 
   /**
