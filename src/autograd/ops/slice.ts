@@ -1,4 +1,5 @@
 /** slice and pad, each the other's gradient: what was cut off receives zero, what was added passes nothing on. */
+import type { PadAttributes } from "../../backends/cpu/loops/pad.ts";
 import { formatShape, normalizeAxis } from "../../tensor/layout.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { defineOp, defineView, type Op, type SampleSource, type ViewOp } from "../defineOp.ts";
@@ -8,12 +9,6 @@ declare module "../../backends/backend.ts" {
   interface KernelAttributes {
     pad: PadAttributes;
   }
-}
-
-export interface PadAttributes {
-  /** Elements added before and after, by axis; not negative. */
-  readonly padding: readonly (readonly [before: number, after: number])[];
-  readonly value: number;
 }
 
 interface SliceAttributes {

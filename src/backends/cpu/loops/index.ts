@@ -4,6 +4,7 @@ import { concat } from "./concat.ts";
 import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "./conv2d.ts";
 import { copy } from "./copy.ts";
 import { matmul } from "./matmul.ts";
+import { pad } from "./pad.ts";
 import {
   avgPool2d,
   avgPool2dInputGradient,
@@ -30,5 +31,6 @@ export const loops = {
   maxPool2d,
   maxPool2dInputGradient,
   maxPool2dPick,
+  pad,
   sum,
 };
