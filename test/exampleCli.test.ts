@@ -80,7 +80,7 @@ describe("examples/gradient-reuse.ts", () => {
     expect(report.meta).toMatchObject({
       finished: true,
       seed: 0,
-      dataset: { name: "MNIST", trainImages: 320, testImages: 250 },
+      dataset: { name: "MNIST", trainImages: 160, testImages: 250 },
       sampling: { everySteps: 5 },
     });
     expect(report.variants.map(({ name }) => name)).toEqual(["DenseNet", "CSPDenseNet"]);
@@ -138,6 +138,20 @@ describe("an interrupted run", () => {
     expect(variants[0].curves.loss.length).toBeGreaterThanOrEqual(1);
     expect(variants[0].accuracy.test).toBeNull();
     expect(result.stdout).toContain("Stopped early");
+  });
+
+  it("keeps the accuracy on the images tested until then", async () => {
+    const out = newFolder();
+    const args = ["--out", out, "--train-images", "64", "--sample-every", "1"];
+    const { code, stderr } = await start(args, { when: "testing", act: pressCtrlC });
+    expect(code, stderr).toBe(130);
+    const { meta, variants } = readReport(out);
+    expect(meta.finished).toBe(false);
+    const tested = variants.map(({ accuracy }) => accuracy.testImages);
+    expect(tested[0]).toBeGreaterThanOrEqual(250);
+    expect(tested[0]).toBeLessThan(10_000);
+    expect(tested[1]).toBe(0);
+    expect(variants[1].accuracy.test).toBeNull();
   });
 });
 

@@ -7,6 +7,7 @@ import {
   DivergedError,
   evaluate,
   type StepRecord,
+  samplingShare,
   stepTiming,
   TrainingRun,
   trainingFigures,
@@ -209,13 +210,22 @@ describe("figures for the report", () => {
 
   it("takes the median of steps that were neither sampled nor the first", () => {
     const times = [900, 500, 10, 10, 40, 12, 11, 10, 40, 10];
-    const { stepMilliseconds, imagesPerSecond, samplingShare } = stepTiming(
-      times.map((ms, i) => record(i, ms)),
-      4,
-    );
-    expect(stepMilliseconds).toBe(10);
-    expect(imagesPerSecond).toBe(400);
-    expect(samplingShare).toBeCloseTo(60 / 143, 12);
+    const records = times.map((milliseconds, step) => record(step, milliseconds));
+    expect(stepTiming(records, 4)).toEqual({
+      stepMilliseconds: 10,
+      imagesPerSecond: 400,
+      samplingMilliseconds: 60,
+      totalMilliseconds: 143,
+    });
+  });
+
+  it("adds up what sampling cost each network, by its own median", () => {
+    const fast = newRun("DenseNet");
+    const slow = newRun("CSPDenseNet");
+    fast.records.push(...[9, 9, 1, 1, 3, 1].map((ms, step) => record(step, ms)));
+    slow.records.push(...[9, 9, 10, 10, 30, 10].map((ms, step) => record(step, ms)));
+    expect(samplingShare([fast, slow], 4)).toBeCloseTo((2 + 20) / (6 + 60), 12);
+    expect(samplingShare([fast, slow], 1)).toBeNull();
   });
 
   it("does not invent times that were not measured", () => {

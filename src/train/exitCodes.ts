@@ -4,11 +4,20 @@ import { DataError } from "../data/index.ts";
 import { DivergedError } from "./trainingRun.ts";
 
 /** The exit codes of every command; 130 and 143 are those of an interrupted one, see interrupt.ts. */
-export const exitCodes = { ok: 0, internal: 1, usage: 2, data: 3, diverged: 4, resources: 5 } as const;
+const exitCodes = { ok: 0, internal: 1, usage: 2, data: 3, diverged: 4, resources: 5 } as const;
 
 /** What the user asked for cannot be done; the message names option, value and remedy. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
+}
+
+/** Runs `action`; any error it throws is the fault of what the user asked for, and becomes a UsageError. */
+export function asUsage<Result>(what: string, action: () => Result): Result {
+  try {
+    return action();
+  } catch (cause) {
+    throw new UsageError(`${what}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
 }
 
 /** Codes of the file system that mean that the machine has no more of something. */

@@ -3,34 +3,49 @@ import type { GradientReuseReport, MeasuredVariant } from "../gradflow/index.ts"
 import type { Evaluation } from "./evaluate.ts";
 import type { StepRecord, TrainingRun } from "./trainingRun.ts";
 
-/** How long a step takes, and what watching some of the steps adds to it. */
+/** How long the steps of one network took. */
 export interface StepTiming {
   /** Median time of the steps that were not sampled; null when there is none. */
   readonly stepMilliseconds: number | null;
+  /** At the median step, with the first step's number of images. */
   readonly imagesPerSecond: number | null;
-  /** Share of the training time that the sampled steps took beyond the median step; null when not known. */
-  readonly samplingShare: number | null;
+  /** Time that the sampled steps took beyond the median step. */
+  readonly samplingMilliseconds: number;
+  readonly totalMilliseconds: number;
 }
 
 /** The first steps compile kernels and warm the caches; they would tell of the start, not of the step. */
 const warmUp = 2;
 
-/** Times of `records`, of which every `everySteps`-th, the first among them, was sampled (0: none was). */
+/** Times of `records`, of which every `everySteps`-th, the first among them, was sampled. */
 export function stepTiming(records: readonly StepRecord[], everySteps: number): StepTiming {
-  const sampled = ({ step }: StepRecord): boolean => everySteps > 0 && step % everySteps === 0;
   const settled = records.slice(warmUp);
-  const plain = settled.filter((record) => !sampled(record));
-  if (plain.length === 0) return { stepMilliseconds: null, imagesPerSecond: null, samplingShare: null };
+  const sampled = settled.filter(({ step }) => step % everySteps === 0);
+  const plain = settled.filter(({ step }) => step % everySteps !== 0);
+  const totalMilliseconds = settled.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  if (plain.length === 0)
+    return { stepMilliseconds: null, imagesPerSecond: null, samplingMilliseconds: 0, totalMilliseconds };
   const median = plain.map(({ milliseconds }) => milliseconds).sort((a, b) => a - b)[plain.length >> 1];
-  const total = settled.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
-  const extra = settled
-    .filter(sampled)
-    .reduce((sum, { milliseconds }) => sum + Math.max(0, milliseconds - median), 0);
   return {
     stepMilliseconds: median,
     imagesPerSecond: (1000 * plain[0].images) / median,
-    samplingShare: extra / total,
+    samplingMilliseconds: sampled.reduce(
+      (sum, { milliseconds }) => sum + Math.max(0, milliseconds - median),
+      0,
+    ),
+    totalMilliseconds,
   };
+}
+
+/** Share of the networks' training time that sampling added; null where there is nothing to compare it with. */
+export function samplingShare(runs: readonly TrainingRun[], everySteps: number): number | null {
+  const timings = runs.map(({ records }) => stepTiming(records, everySteps));
+  if (timings.some(({ stepMilliseconds }) => stepMilliseconds === null)) return null;
+  const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+  return (
+    sum(timings.map(({ samplingMilliseconds }) => samplingMilliseconds)) /
+    sum(timings.map(({ totalMilliseconds }) => totalMilliseconds))
+  );
 }
 
 /** What the report says of a network's training. `evaluation` is null when the run was stopped before it. */

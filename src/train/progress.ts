@@ -1,6 +1,6 @@
 /**
  * Progress of a training run for people: on a terminal a few lines that are redrawn in place, elsewhere (a pipe, a
- * log file, CI) a plain line every ten seconds.
+ * log file, CI) a plain line every ten seconds and at the start of every epoch.
  */
 import { styleText } from "node:util";
 import type { StepRecord } from "./trainingRun.ts";
@@ -119,10 +119,11 @@ export class Progress {
 
   #advance(work: number, title: string): void {
     this.#work += work;
+    const entersPart = title !== this.#title;
     this.#title = title;
     this.#start ??= { time: this.#now(), work: this.#work };
     const waited = this.#now() - this.#lastOutput;
-    if (waited >= (this.#redraws ? redrawInterval : plainInterval)) this.#draw();
+    if (waited >= (this.#redraws ? redrawInterval : plainInterval) || entersPart) this.#draw();
   }
 
   #draw(): void {

@@ -1,7 +1,7 @@
 /** The end of a measuring run: the report goes to files, and to whoever started the run. */
 import { readFileSync } from "node:fs";
 import { cpus } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import {
   type GradientReuseReport,
   type ReportMeta,
@@ -12,17 +12,25 @@ import {
 import { writeFilesAtomically } from "../io/atomicFiles.ts";
 import { defaultBackend } from "../tensor/index.ts";
 
-/** What the report says of the library and the machine. */
-export function environment(): Pick<ReportMeta, "versions" | "machine"> {
+/** What the report says of the run's surroundings: when, how and with what it was started. */
+export function environment(): Pick<ReportMeta, "createdAt" | "command" | "versions" | "machine"> {
   const manifest: unknown = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
   const version =
     typeof manifest === "object" && manifest !== null && "version" in manifest
       ? String(manifest.version)
       : "unknown";
+  const [, script = "", ...args] = process.argv;
   return {
+    createdAt: new Date().toISOString(),
+    command: ["npx tsx", relative(process.cwd(), script), ...args.map(quoted)].join(" "),
     versions: { gradweave: version, node: process.version },
     machine: { cpu: cpus()[0]?.model || "unknown", threads: defaultBackend().info().threads },
   };
+}
+
+/** An argument as a shell takes it. */
+function quoted(argument: string): string {
+  return /^[\w./:=,+-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
 }
 
 export interface PublishOptions {
