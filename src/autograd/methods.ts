@@ -8,6 +8,7 @@ import * as arithmetic from "./ops/arithmetic.ts";
 import { to } from "./ops/cast.ts";
 import * as comparison from "./ops/comparison.ts";
 import { clone, contiguous } from "./ops/copy.ts";
+import { gather } from "./ops/gather.ts";
 import { logSumExp } from "./ops/logSumExp.ts";
 import { matmul } from "./ops/matmul.ts";
 import { argmax, max, min } from "./ops/max.ts";
@@ -60,6 +61,7 @@ const methods = {
   softmax: (x: Tensor, axis: number): Tensor => softmax(x, axis),
   logSoftmax: (x: Tensor, axis: number): Tensor => logSoftmax(x, axis),
   matmul: (x: Tensor, y: Tensor): Tensor => matmul(x, y),
+  gather: (x: Tensor, index: Tensor, axis: number): Tensor => gather(x, index, axis),
   reshape: (x: Tensor, shape: Shape): Tensor => reshape(x, shape),
   flatten: (x: Tensor, startAxis?: number): Tensor => flatten(x, startAxis),
   permute: (x: Tensor, order: readonly number[]): Tensor => permute(x, order),

@@ -15,14 +15,17 @@ export interface CreateOptions {
   readonly backend?: Backend;
 }
 
-/** A tensor on memory that holds `values`. */
-function create(values: ArrayLike<number>, shape: Shape, options: CreateOptions): Tensor {
+/** A tensor on memory that holds `values`; a function gives them once the backend found memory for them. */
+function create(
+  values: ArrayLike<number> | (() => ArrayLike<number>),
+  shape: Shape,
+  options: CreateOptions,
+): Tensor {
   const { backend = defaultBackend(), dtype = "f32", requiresGrad = false } = options;
-  const storage = new Storage(backend, dtype, values.length, "data");
-  backend.write(
-    storage.buffer,
-    dtype === "bool" ? Uint8Array.from(values, (value) => Number(value !== 0)) : values,
-  );
+  const storage = new Storage(backend, dtype, sizeOf(shape), "data");
+  const given = typeof values === "function" ? values() : values;
+  const stored = dtype === "bool" ? Uint8Array.from(given, (value) => Number(value !== 0)) : given;
+  backend.write(storage.buffer, stored);
   const result = new Tensor(storage, shape);
   if (requiresGrad) result.requiresGrad = true;
   return result;
@@ -83,8 +86,7 @@ function shaped(values: ArrayLike<number>, shape: Shape, options: CreateOptions)
 /** A tensor filled with `value`. */
 export function full(shape: Shape, value: number, options: CreateOptions = {}): Tensor {
   checkShape("full", shape);
-  const values = createTypedArray(options.dtype ?? "f32", sizeOf(shape));
-  return create(values.fill(value), shape, options);
+  return create(() => createTypedArray(options.dtype ?? "f32", sizeOf(shape)).fill(value), shape, options);
 }
 
 /** A tensor of zeros. */
@@ -161,10 +163,16 @@ function random(
   checkShape("random", shape);
   const { dtype = "f32" } = options;
   if (!isFloat(dtype)) throw new Error(`random: draws f32 or f64, not ${dtype}; use randint() for integers`);
-  const length = sizeOf(shape);
-  const values = dtype === "f64" ? new Float64Array(length) : new Float32Array(length);
-  fill(values, options.generator ?? defaultGenerator());
-  return create(values, shape, options);
+  return create(
+    () => {
+      const length = sizeOf(shape);
+      const values = dtype === "f64" ? new Float64Array(length) : new Float32Array(length);
+      fill(values, options.generator ?? defaultGenerator());
+      return values;
+    },
+    shape,
+    options,
+  );
 }
 
 /** Uniform random numbers in [low, high), by default [0, 1). */

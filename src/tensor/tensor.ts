@@ -127,7 +127,7 @@ export class Tensor implements Layout {
   /** The elements in row-major order, copied to the host. */
   async data(): Promise<TypedArray> {
     const [start, end] = this.range();
-    return this.gather(await this.backend.read(this.storage.buffer, start, end), start);
+    return this.inRowMajor(await this.backend.read(this.storage.buffer, start, end), start);
   }
 
   /** The synchronous twin of `data()`. Throws on backends whose memory is not the host's. */
@@ -136,7 +136,7 @@ export class Tensor implements Layout {
     if (!backend.readSync)
       throw new Error(`dataSync: backend ${backend.name} reads asynchronously; use await tensor.data()`);
     const [start, end] = this.range();
-    return this.gather(backend.readSync(this.storage.buffer, start, end), start);
+    return this.inRowMajor(backend.readSync(this.storage.buffer, start, end), start);
   }
 
   /** The elements as nested arrays. */
@@ -205,7 +205,7 @@ export class Tensor implements Layout {
   }
 
   /** Puts elements read from the storage's position `start` on into row-major order. */
-  private gather(stored: TypedArray, start: number): TypedArray {
+  private inRowMajor(stored: TypedArray, start: number): TypedArray {
     if (this.isContiguous) return stored;
     const { shape, strides, size } = this;
     const values = createTypedArray(this.dtype, size);
