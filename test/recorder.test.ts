@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { crossEntropy, mean, onEdge, onOp, square } from "../src/autograd/index.ts";
 import { GradientRecorder } from "../src/gradflow/index.ts";
 import { cspDenseNet, DenseBlock, type DenseNet, densenet } from "../src/models/index.ts";
-import type { Module } from "../src/nn/index.ts";
+import { Conv2d, type Module } from "../src/nn/index.ts";
 import { SGD } from "../src/nn/optim/index.ts";
 import { randn, tensor } from "../src/tensor/create.ts";
 import { Generator, manualSeed } from "../src/tensor/generator.ts";
@@ -11,6 +11,7 @@ import { memoryReport } from "../src/tensor/runtime.ts";
 import { scope } from "../src/tensor/scope.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { CuttableNetwork, type CuttableStage } from "./support/cuttableStage.ts";
+import { Chain, ResidualBlock } from "./support/userStages.ts";
 
 type Float = "f32" | "f64";
 
@@ -183,6 +184,30 @@ describe("the recorder", () => {
       ["stage 1", "0'': w_1 w_2 w_3 w_U", "1: w_2 w_3 w_U", "2: w_3 w_U"],
       ["stage 2", "0'': w_1 w_2 w_U", "1: w_2 w_U"],
     ]);
+  });
+
+  it("names a sum by the layers that read it, briefly where they are many", () => {
+    const blocks = Array.from({ length: 30 }, () => new ResidualBlock(4));
+    const chain = new Chain([new Conv2d(1, 4, 1), ...blocks], 4);
+    const sums: Tensor[] = [];
+    for (const block of blocks)
+      block.registerForwardHook((_module, _inputs, output) => void sums.push(output.retainGrad()));
+    const images = batch();
+    const recorder = new GradientRecorder(chain, [{ name: "residual", paths: [""] }]);
+    recorder.step(0, images, () => mean(square(chain.forward(images))).backward());
+    const { maps } = recorder.measured()[0];
+    // x_1, the stem's output, is read by the first block's branch and stays in every sum behind it.
+    expect(maps[0]).toMatchObject({ map: "1", consumers: ["w_2", "w_4+…+w_60"] });
+    // Layers are 1, then 2 and 3 of the first block, and so on: x_59 is the next-to-last block's branch.
+    expect(maps.at(-1)).toMatchObject({ map: "59", consumers: ["w_60", "out"] });
+    expect(maps.flatMap(({ consumers }) => consumers).every((name) => name.length <= 64)).toBe(true);
+    expect(maps.length).toBe(30);
+    // The pieces at a block's sum add up to the gradient of its output.
+    maps.slice(1).forEach(({ samples: [{ norms, sharedEnergy }] }, i) => {
+      const gradient = Float64Array.from(sums[i].grad?.dataSync() ?? []);
+      const energy = norms.reduce((total, norm) => total + norm * norm, 0);
+      expect(((sharedEnergy ?? NaN) * norms.length * energy) / dot(gradient, gradient)).toBeCloseTo(1, 4);
+    });
   });
 
   it("gives the last layer of a block that is the whole model its number", () => {

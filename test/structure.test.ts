@@ -237,14 +237,17 @@ it("counts random networks of convolutions, concatenations and sums right", () =
         graph,
         contains: () => true,
         end: output,
-        maps: new Map(
-          [inputs[0], ...convs.map((node) => node.output)].map((value) => [value, `value ${value}`]),
-        ),
+        maps: new Map([
+          [inputs[0], "input"],
+          ...convs.map((node) => [node.output, node.modulePath] as const),
+        ]),
         layerOf: ({ op, modulePath }) => (op === "conv2d" ? modulePath : null),
       };
+      const layer = (index: number) => stage.layers[index].modulePath;
+      const madeBy = (index: number) => stage.maps[index].layer;
       const names: Names = {
-        map: (index) => `value ${stage.maps[index].value}`,
-        layer: (index) => stage.layers[index].modulePath,
+        layer,
+        map: (index) => (madeBy(index) === null ? "input" : layer(madeBy(index) ?? -1)),
       };
       expectBruteForce(stage, raw, names, () => "main");
     }),

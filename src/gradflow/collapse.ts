@@ -6,6 +6,7 @@
  * 1x1 and only feeds the second (DenseNet-BC's bottleneck), is one layer, as in the paper.
  */
 import { dependentValues, type Graph, type GraphNode } from "../graph/index.ts";
+import { channelRange, isChannelConcat } from "./channels.ts";
 import { combined, concatenated, mapsOf, partsWithin, type Reading, substitute } from "./reading.ts";
 
 /** A feature map: the stage's input, a channel slice of a map, or the output of a weighted layer. */
@@ -145,7 +146,7 @@ class Collapser {
     const data = node.inputs.filter((value) => this.#data.has(value));
     if (this.#isWeighted(node)) return this.#weighted(node);
     const readings = data.map((value) => this.#read(value));
-    if (node.op === "concat" && axisOf(node.attributes) === 1) return concatenated(readings);
+    if (isChannelConcat(node)) return concatenated(readings);
     if (node.op === "slice") return this.#slice(node, readings[0]);
     return combined(node.op === "add" || node.op === "sub" ? "+" : "⊙", readings);
   }
@@ -168,7 +169,7 @@ class Collapser {
   }
 
   #slice(node: GraphNode, reading: Reading): Reading {
-    const range = channelRange(node.attributes);
+    const range = channelRange(node);
     const { shape, producer } = this.#graph.values[node.inputs[0]];
     if (!range || (range[0] === 0 && range[1] === shape[1])) return reading;
     const [from, to] = range;
@@ -250,8 +251,9 @@ class Collapser {
   }
 
   /**
-   * Follows norms and activations after a map to where several consumers, or a combination, read the result. A chain
-   * that ends in a single weighted layer belongs to that layer instead, and the map branches where it was made.
+   * Follows norms and activations after a map to where several consumers, or a combination, read the result; through
+   * sums too, which pass the gradient on as it is. A chain that ends in a single weighted layer belongs to that layer
+   * instead, and the map branches where it was made.
    */
   #branchingValue(start: number): number {
     let value = start;
@@ -260,7 +262,7 @@ class Collapser {
       if (readers.length !== 1 || !this.#stage.has(readers[0].id)) return value;
       const [reader] = readers;
       if (this.#isWeighted(reader)) return start;
-      if (!this.#isPassThrough(reader)) return value;
+      if (!this.#isPassThrough(reader) && !this.#isPlainSum(reader)) return value;
       value = reader.output;
     }
   }
@@ -270,6 +272,12 @@ class Collapser {
     return this.#graph.values[value].consumers
       .map(({ node }) => this.#graph.nodes[node])
       .filter(({ op, output }) => op !== "batchStatistics" && this.#data.has(output));
+  }
+
+  /** A sum that repeats neither side: its gradient is that of both. */
+  #isPlainSum({ op, inputs: [a, b], output }: GraphNode): boolean {
+    const shapeOf = (value: number): string => this.#graph.values[value].shape.join();
+    return op === "add" && [a, b].every((value) => shapeOf(value) === shapeOf(output));
   }
 
   #isPassThrough({ op, inputs }: GraphNode): boolean {
@@ -283,18 +291,4 @@ class Collapser {
       inputs.filter((value) => this.#data.has(value) && !isStatistics(value)).length === 1
     );
   }
-}
-
-function axisOf(attributes: object): unknown {
-  return "axis" in attributes ? attributes.axis : undefined;
-}
-
-/** The channels that a slice of [N, C, …] keeps; null when it is no slice by channels alone. */
-function channelRange(attributes: object): [number, number] | null {
-  if (!("ranges" in attributes) || !Array.isArray(attributes.ranges) || attributes.ranges.length < 2)
-    return null;
-  const range: unknown = attributes.ranges[1];
-  return Array.isArray(range) && typeof range[0] === "number" && typeof range[1] === "number"
-    ? [range[0], range[1]]
-    : null;
 }

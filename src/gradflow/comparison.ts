@@ -55,8 +55,10 @@ const rankShares = ({ stages }: ReportVariant): number[] =>
     ),
   );
 
-const mostPaths = ({ stages }: ReportVariant): number =>
-  Math.max(...stages.flatMap(({ structure }) => structure.paths.map(({ count }) => Number(count))));
+const mostPaths = ({ stages }: ReportVariant): number | null => {
+  const counts = stages.flatMap(({ structure }) => structure.paths.map(({ count }) => Number(count)));
+  return counts.length > 0 ? Math.max(...counts) : null;
+};
 
 const measures: readonly Measure[] = [
   {

@@ -42,7 +42,7 @@ export interface PieceSample {
 export interface MeasuredMap {
   /** `0''`, `2`, `T` */
   readonly map: string;
-  /** The consumers by the names of their weights, `out` for what leaves the stage. */
+  /** The consumers by the names of their weights, `w_2+w_T` for a sum read by both, `out` for what leaves the stage. */
   readonly consumers: readonly string[];
   readonly samples: PieceSample[];
 }
@@ -146,14 +146,7 @@ export class GradientRecorder {
       const edges = stage.edges.filter((edge) => edge.map === map);
       const found = edges.flatMap(({ node, slot, consumers }) => {
         const piece = pieces.get(node, slot);
-        return piece
-          ? [
-              {
-                piece,
-                consumer: consumers.map((layer) => `w_${stage.layers[layer].name}`).join("+") || outside,
-              },
-            ]
-          : [];
+        return piece ? [{ piece, consumer: consumerName(stage, consumers) }] : [];
       });
       sum.set(
         map,
@@ -179,6 +172,13 @@ export class GradientRecorder {
     const [dense, bypass] = [sideGradient("dense"), sideGradient("bypass")];
     if (dense && bypass) record.sides.push({ step, correlation: pearsonCorrelation(dense, bypass) });
   }
+}
+
+/** The layers behind one edge: `w_2`, or, where a sum leads to several, `w_2+w_T`; of more than three the ends. */
+function consumerName(stage: Stage, consumers: readonly number[]): string {
+  const names = consumers.map((layer) => `w_${stage.layers[layer].name}`);
+  if (names.length === 0) return outside;
+  return names.length > 3 ? `${names[0]}+…+${names[names.length - 1]}` : names.join("+");
 }
 
 /** Keeps the pieces of one backward pass by the graph node that sent them. */
