@@ -1,5 +1,6 @@
 /** Optimizers and schedules against PyTorch, step for step, and what they say about settings out of range. */
 import { describe, expect, it } from "vitest";
+import { Linear } from "../src/nn/layers/linear.ts";
 import { Adam, AdamW } from "../src/nn/optim/adam.ts";
 import type { Optimizer } from "../src/nn/optim/optimizer.ts";
 import {
@@ -105,6 +106,16 @@ describe("an optimizer", () => {
     expect(late.itemSync()).toBeCloseTo(0.9, 6);
   });
 
+  it("does not pretend to train when no parameter has a gradient", () => {
+    const layer = new Linear(1, 1);
+    const optimizer = new SGD(layer.parameters(), { lr: 1 });
+    layer.to("f64");
+    layer.forward(ones([1, 1], { dtype: "f64" })).backward();
+    expect(() => optimizer.step()).toThrow(
+      "SGD: none of the 2 parameters has a gradient; call backward() before step(), and make the optimizer after",
+    );
+  });
+
   it("follows a learning rate that is set between steps", () => {
     const each = parameter([1]);
     const optimizer = new SGD([each], { lr: 0.5 });
@@ -186,7 +197,6 @@ describe("schedules", () => {
     const end = test.schedule === "CosineAnnealingLR" ? test.options.tMax + 1 : test.lr.length;
     for (const expected of test.lr.slice(0, end)) {
       expect(Math.abs(optimizer.lr - expected)).toBeLessThanOrEqual(1e-14);
-      optimizer.step();
       scheduler.step();
     }
     expect(scheduler.count).toBe(end);

@@ -36,8 +36,13 @@ export abstract class Optimizer {
   /** Changes one parameter by its gradient. */
   protected abstract update(parameter: Parameter, gradient: Tensor): void;
 
-  /** Changes every parameter that has a gradient. */
+  /** Changes every parameter that has a gradient. Throws when none has: nothing would ever be trained. */
   step(): void {
+    if (!this.parameters.some(({ grad }) => grad))
+      throw new Error(
+        `${this.constructor.name}: none of the ${this.parameters.length} parameters has a gradient; call backward() ` +
+          "before step(), and make the optimizer after model.to(dtype), which makes new parameters",
+      );
     scope(() => {
       for (const parameter of this.parameters) if (parameter.grad) this.update(parameter, parameter.grad);
     });
