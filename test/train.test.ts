@@ -1,7 +1,7 @@
 /** Training: what a run measures, that it leaks nothing, networks side by side, and a clean stop. */
 import { describe, expect, it } from "vitest";
 import { type Batch, DataLoader, type ImageDataset } from "../src/data/index.ts";
-import { Generator, manualSeed, memoryReport, optim, type Tensor } from "../src/index.ts";
+import { Generator, manualSeed, memoryReport, optim, scope, type Tensor } from "../src/index.ts";
 import { cspDenseNet, densenet } from "../src/models/index.ts";
 import {
   DivergedError,
@@ -107,7 +107,8 @@ describe("TrainingRun", () => {
   });
 
   it.each(["DenseNet", "CSPDenseNet"] as const)("%s: 200 steps leave live bytes flat", async (name) => {
-    const run = newRun(name);
+    // What building leaves behind goes with the scope: later, the garbage collector would hide a leak with it.
+    const run = scope(() => newRun(name));
     const batch = await firstBatch(6);
     for (let i = 0; i < 20; i++) await run.step(batch);
     const at20 = memoryReport();

@@ -51,6 +51,11 @@ export function describeError(error: unknown): string {
  * already.
  */
 export async function runCommand(main: () => Promise<number>): Promise<void> {
+  // A reader that closes the pipe early, as `head` does, has seen what it wanted.
+  for (const stream of [process.stdout, process.stderr])
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+    });
   try {
     process.exitCode = await main();
   } catch (error) {
