@@ -7,7 +7,6 @@ import { cspDenseNet, densenet, densenet121 } from "../src/models/index.ts";
 import { Conv2d, Dropout, Flatten, Linear, Module, Sequential } from "../src/nn/index.ts";
 import { randn, zeros } from "../src/tensor/create.ts";
 import { memoryReport } from "../src/tensor/runtime.ts";
-import { scope } from "../src/tensor/scope.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { PostActivationDense } from "./support/userStages.ts";
 
@@ -48,7 +47,7 @@ describe("trace", () => {
     const traced = network().train();
     const images = randn([1, 1, 12, 12]);
     const before = memoryReport().liveBytes;
-    const { graph, inputs, output } = scope(() => trace(traced, images));
+    const { graph, inputs, output } = trace(traced, images);
     expect(memoryReport().liveBytes).toBe(before);
     expect(graph.nodes.map(({ op }) => op)).not.toContain("batchStatistics");
     expect(graph.values[inputs[0]]).toMatchObject({ shape: [1, 1, 12, 12], producer: null, parameter: null });

@@ -1,6 +1,6 @@
 /** Equations of stages that the paper does not have: what they must be follows from the derivation rule alone. */
 import { describe, expect, it } from "vitest";
-import { concat, split } from "../src/autograd/index.ts";
+import { add, concat, split } from "../src/autograd/index.ts";
 import { analyzeStage, stageEquations } from "../src/gradflow/index.ts";
 import { trace } from "../src/graph/index.ts";
 import { csp, DenseBlock, Transition } from "../src/models/index.ts";
@@ -88,6 +88,8 @@ describe("stages that the paper does not have", () => {
     const { forward, legend } = equationsOf(new Chain([conv(8, 8, 3), bottleneck], 8));
     expect(forward).toEqual(["x_1 = w_1 * x_0", "x_2 = w_2 * x_1"]);
     expect(legend.at(-1)?.meaning).toBe("links.1");
+    const wide = new Chain([new Sequential(conv(8, 2, 3), conv(2, 8, 3))], 8);
+    expect(equationsOf(wide).forward).toEqual(["x_1 = w_1 * x_0", "x_2 = w_2 * x_1"]);
     const darknet = new Sequential(conv(8, 2, 1), conv(2, 8, 3), conv(8, 2, 1), conv(2, 8, 3));
     const chain = equationsOf(new Chain([darknet], 8));
     expect(chain.forward).toEqual([
@@ -155,6 +157,43 @@ describe("stages that the paper does not have", () => {
       "x_1 = w_1 * x_0'''",
       "x_T = w_T * [x_0''', x_1]",
       "x_U = w_U * [x_0'', x_T]",
+    ]);
+  });
+
+  it("keeps a 1x1 convolution apart whose output is also read or given out elsewhere", () => {
+    class Both extends Module {
+      readonly narrow = new Conv2d(8, 2, 1);
+      readonly wide = new Conv2d(2, 8, 3, { padding: 1 });
+      override forward(x: Tensor): Tensor {
+        const narrow = this.narrow.forward(x);
+        return concat([narrow, this.wide.forward(narrow)], 1);
+      }
+    }
+    const layers = ["x_1 = w_1 * x_0", "x_2 = w_2 * x_1"];
+    expect(equationsOf(new Chain([new Both()], 10)).forward).toEqual(layers);
+    const read = new Chain([new Both(), new Conv2d(10, 4, 1)], 4);
+    expect(equationsOf(read).forward).toEqual([...layers, "x_T = w_T * [x_1, x_2]"]);
+  });
+
+  it("counts parts of parts along the whole, in whatever order they are cut", () => {
+    class Quarters extends Module {
+      readonly convs = Array.from({ length: 5 }, () => new Conv2d(2, 2, 1));
+      override forward(x: Tensor): Tensor {
+        const [lower, upper] = split(x, 2, 1);
+        const [third, fourth] = split(upper, 2, 1);
+        const [first, second] = split(lower, 2, 1);
+        const [a, b, c, d] = [fourth, second, third, first].map((part, i) => this.convs[i].forward(part));
+        // Channels 4 to 6 are all of a, and none of the part and the sum before it.
+        const [, , last] = split(concat([third, add(b, c), a], 1), 3, 1);
+        return concat([b, c, d, this.convs[4].forward(last)], 1);
+      }
+    }
+    expect(linesOf(new Quarters()).slice(0, 5)).toEqual([
+      "x_1 = w_1 * x_0''''",
+      "x_2 = w_2 * x_0''",
+      "x_3 = w_3 * x_0'''",
+      "x_4 = w_4 * x_0'",
+      "x_5 = w_5 * x_1",
     ]);
   });
 

@@ -67,11 +67,11 @@ describe("known answers", () => {
     expect(sharedEnergy(equal)).toBeCloseTo(1 / 4, 12);
     expect(firstDirectionShare(equal)).toBeCloseTo(1 / 4, 12);
     expect(effectiveRank(equal)).toBeCloseTo(4, 12);
-    // Of unequal energies 9 and 1: shares 0.9 and 0.1.
-    const unequal = gram([scaled(unit(2, 0), 3), unit(2, 1)]);
+    // Of unequal energies 99 and 1.
+    const unequal = gram([scaled(unit(2, 0), Math.sqrt(99)), unit(2, 1)]);
     expect(sharedEnergy(unequal)).toBeCloseTo(1 / 2, 12);
-    expect(firstDirectionShare(unequal)).toBeCloseTo(0.9, 12);
-    expect(effectiveRank(unequal)).toBeCloseTo(0.9 ** -0.9 * 0.1 ** -0.1, 12);
+    expect(firstDirectionShare(unequal)).toBeCloseTo(0.99, 12);
+    expect(effectiveRank(unequal)).toBeCloseTo(0.99 ** -0.99 * 0.01 ** -0.01, 12);
   });
 
   it("for pieces that cancel", () => {
@@ -141,6 +141,17 @@ describe("claimed ranges and invariances", () => {
         const sum = v[0].map((_, i) => v.reduce((total, row) => total + row[i], 0));
         const energies = v.reduce((total, row) => total + dot(row, row), 0);
         expect(near(sharedEnergy(gram(v)), dot(sum, sum) / (v.length * energies))).toBe(true);
+      }),
+    );
+  });
+
+  it("shared energy never falls below 0 by rounding", () => {
+    fc.assert(
+      fc.property(pieces, ({ v }) => {
+        const opposite = v[0].map((_, i) => -v.reduce((total, row) => total + row[i], 0));
+        const value = sharedEnergy(gram([...v, opposite])) ?? NaN;
+        expect(value).toBeGreaterThanOrEqual(0);
+        expect(value).toBeLessThan(1e-12);
       }),
     );
   });

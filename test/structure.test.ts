@@ -1,7 +1,7 @@
 /** What is counted on a stage equals what walking every path of its raw graph finds, and the closed forms. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { add, concat } from "../src/autograd/index.ts";
+import { add, avgPool2d, concat } from "../src/autograd/index.ts";
 import { analyzeStage, type Stage, stageStructure } from "../src/gradflow/index.ts";
 import { type Trace, trace } from "../src/graph/index.ts";
 import { cspDenseNet, densenet, type Fusion } from "../src/models/index.ts";
@@ -172,6 +172,35 @@ it("counts the paths of 90 layers, 2^90 to the input, at once", () => {
     },
   );
   expect(stageStructure(stage).paths[0].count).toBe(2n ** 90n);
+});
+
+it("leaves out layers that lead nowhere, and takes a map before the pool of the only layer that reads it", () => {
+  class WithDeadEnd extends Module {
+    readonly dead = new Conv2d(2, 2, 1);
+    readonly first = new Conv2d(2, 3, 1);
+    readonly second = new Conv2d(3, 2, 1);
+    override forward(x: Tensor): Tensor {
+      this.dead.forward(x);
+      return this.second.forward(avgPool2d(this.first.forward(x), { kernelSize: 2 }));
+    }
+  }
+  const stage = analyzeStage(trace(new WithDeadEnd(), zeros([1, 2, 4, 6])), {
+    name: "dead end",
+    paths: [""],
+  });
+  expect(
+    stageStructure(stage).paths.map(({ count, shortest, longest }) => [count, shortest, longest]),
+  ).toEqual([
+    [1n, 2, 2],
+    [1n, 1, 1],
+    [1n, 0, 0],
+  ]);
+  expect(stage.maps.map(({ shape }) => shape)).toEqual([
+    [1, 2, 4, 6],
+    [1, 2, 4, 6],
+    [1, 3, 4, 6],
+    [1, 2, 2, 3],
+  ]);
 });
 
 /** One op of a random network: what it reads is chosen among the values before it. */

@@ -33,8 +33,8 @@ export interface CollapsedStage {
   readonly layers: readonly CollapsedLayer[];
   /** What leaves the stage; null when nothing is read outside and it is not the graph's end. */
   readonly output: Reading | null;
-  /** The reading of every data value in the stage. */
-  readonly readings: ReadonlyMap<number, Reading>;
+  /** The graph nodes in it that depend on data. */
+  readonly nodes: ReadonlySet<number>;
 }
 
 /** A graph, the values that data enters it by, and the one it ends in, if it ends. */
@@ -124,7 +124,7 @@ class Collapser {
         output: rename(layer.output),
       })),
       output: output && renameReading(output),
-      readings: new Map([...this.#readings].map(([value, reading]) => [value, renameReading(reading)])),
+      nodes: this.#stage,
     };
   }
 

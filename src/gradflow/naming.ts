@@ -56,14 +56,11 @@ function upstreamMaps({ maps, layers }: CollapsedStage): ReadonlySet<number>[] {
 }
 
 /** The parts of the stage's input with fewer layers before them than the part with most: they go around the block. */
-function partsAround({ maps, layers, output }: CollapsedStage): ReadonlySet<number> {
+function partsAround({ maps, layers }: CollapsedStage): ReadonlySet<number> {
   const layersAhead = maps.map(() => 0);
   for (const { reads, output: made } of [...layers].reverse())
     for (const map of mapsOf(reads)) layersAhead[map] = Math.max(layersAhead[map], layersAhead[made] + 1);
-  const leaving = output ? mapsOf(output) : [];
-  const parts = maps.flatMap(({ slice }, map) =>
-    slice && maps[slice.of].layer === null && (layersAhead[map] > 0 || leaving.includes(map)) ? [map] : [],
-  );
+  const parts = maps.flatMap(({ slice }, map) => (slice && maps[slice.of].layer === null ? [map] : []));
   const most = Math.max(...parts.map((map) => layersAhead[map]));
   return new Set(parts.filter((map) => layersAhead[map] < most));
 }

@@ -14,7 +14,7 @@ export function mapsOf(reading: Reading): number[] {
 }
 
 /** True when both are the same expression of the same maps. */
-export function sameReading(a: Reading, b: Reading): boolean {
+function sameReading(a: Reading, b: Reading): boolean {
   if (a.kind === "map" || b.kind === "map") return a.kind === "map" && b.kind === "map" && a.map === b.map;
   if (a.kind === "combine" && b.kind === "combine" && a.sign !== b.sign) return false;
   return (

@@ -104,10 +104,7 @@ function stageEdges(graph: Graph, collapsed: CollapsedStage): StageEdge[] {
   for (const { id, output } of [...graph.nodes].reverse()) {
     const layer = first.get(id);
     const next = graph.values[output].consumers.flatMap(({ node }) => [...leadsTo(node)]);
-    reached.set(
-      id,
-      layer === undefined ? new Set(collapsed.readings.has(output) ? next : []) : new Set([layer]),
-    );
+    reached.set(id, layer === undefined ? new Set(collapsed.nodes.has(id) ? next : []) : new Set([layer]));
   }
   return collapsed.maps.flatMap(({ value }, map) =>
     graph.values[value].consumers
