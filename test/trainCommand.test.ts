@@ -151,6 +151,12 @@ describe("Progress on a terminal", () => {
     expect(Math.max(...screen.rows.map((row) => row.length))).toBe(29);
   });
 
+  it("does not believe a terminal that says it has no columns", () => {
+    const { screen, train } = setUp({ isTTY: true, columns: 0 });
+    train(0);
+    expect(screen.rows[1]).toMatch(/images\/s$/);
+  });
+
   it("uses colour unless NO_COLOR is set", () => {
     const coloured = setUp({ isTTY: true });
     const plain = setUp({ isTTY: true, env: { NO_COLOR: "1" } });

@@ -9,7 +9,7 @@ import type { StepRecord } from "./trainingRun.ts";
 export interface ProgressStream {
   write(text: string): unknown;
   readonly isTTY?: boolean;
-  /** Width of the terminal. */
+  /** Width of the terminal; some say 0 for unknown. */
   readonly columns?: number;
 }
 
@@ -136,7 +136,7 @@ export class Progress {
       return;
     }
     this.#erase();
-    const width = (this.#stream.columns ?? 80) - 1;
+    const width = (this.#stream.columns || 80) - 1;
     const nameWidth = Math.max(...[...this.#networks.keys()].map((name) => name.length));
     const done = Math.round((barWidth * this.#work) / this.#totalWork);
     const bar = `${"#".repeat(Math.min(done, barWidth))}${"-".repeat(Math.max(barWidth - done, 0))}`;

@@ -63,6 +63,6 @@ export async function publishReport(
   if (quiet) return;
   const people = json ? process.stderr : process.stdout;
   const color = people.isTTY === true && !process.env.NO_COLOR;
-  people.write(renderTerminal(report, { columns: people.columns ?? 100, color }));
+  people.write(renderTerminal(report, { columns: people.columns || 100, color }));
   people.write(`\nReport: ${page} (open it in a browser), ${data}\n`);
 }
