@@ -10,7 +10,7 @@ import type {
   Layout,
   Shape,
 } from "../backends/backend.ts";
-import type { DType } from "../backends/dtype.ts";
+import { type DType, isFloat } from "../backends/dtype.ts";
 import { sizeOf } from "../tensor/layout.ts";
 import { Storage } from "../tensor/storage.ts";
 import { Tensor } from "../tensor/tensor.ts";
@@ -171,7 +171,7 @@ export function commonBackend(op: string, inputs: readonly Tensor[]): Backend {
   for (const input of inputs)
     if (input.backend !== backend)
       throw new Error(
-        `${op}: inputs live on backends ${backend.name} and ${input.backend.name}; move them to one with to(backend)`,
+        `${op}: inputs live on backends ${backend.name} and ${input.backend.name}; make them on one, with the backend option of tensor(), zeros(), …`,
       );
   return backend;
 }
@@ -196,7 +196,8 @@ export function record<Attributes>(
   const inputs = [...given];
   const rules = op.gradients;
   const ruleOf = (index: number) => rules[Math.min(index, rules.length - 1)] ?? null;
-  if (isGradEnabled() && inputs.some((input, index) => input.requiresGrad && ruleOf(index) !== null)) {
+  const flows = inputs.some((input, index) => input.requiresGrad && ruleOf(index) !== null);
+  if (isGradEnabled() && flows && isFloat(output.dtype)) {
     const versions = inputs.map((input) => input.storage.version);
     const version = output.storage.version;
     const check = (tensor: Tensor, saved: number, what: string): Tensor => {

@@ -232,7 +232,16 @@ export type Operand = Tensor | number;
 
 /** Brings two operands, at most one of them a number, to tensors. */
 export function operands(name: string, a: Operand, b: Operand): [Tensor, Tensor] {
-  if (typeof a !== "number") return [a, typeof b === "number" ? scalarLike(b, a) : b];
-  if (typeof b !== "number") return [scalarLike(a, b), b];
+  if (typeof a !== "number") return [a, typeof b === "number" ? numberLike(name, b, a) : b];
+  if (typeof b !== "number") return [numberLike(name, a, b), b];
   throw new Error(`${name}: both operands are numbers; at least one must be a tensor`);
+}
+
+/** A number as a scalar tensor of the other operand's dtype. Throws when that dtype cannot hold it. */
+function numberLike(name: string, value: number, like: Tensor): Tensor {
+  if (!isFloat(like.dtype) && !Number.isInteger(value))
+    throw new Error(
+      `${name}: ${value} is no integer and the tensor is ${like.dtype}; convert it with to("f32")`,
+    );
+  return scalarLike(value, like);
 }

@@ -1,5 +1,5 @@
 /** reshape: the same elements in row-major order in another shape; a view where strides allow, else of a copy. */
-import { formatShape, reshapeStrides, type Shape, sizeOf } from "../../tensor/layout.ts";
+import { formatShape, normalizeAxis, reshapeStrides, type Shape, sizeOf } from "../../tensor/layout.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { defineView } from "../defineOp.ts";
 import { contiguous } from "./copy.ts";
@@ -32,9 +32,10 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   return reshapeView(reshapeStrides(x, target) ? x : contiguous(x), { shape: target });
 }
 
-/** Merges the axes from `startAxis` to the last into one. */
+/** Merges the axes from `startAxis` to the last into one. Throws when there is no such axis. */
 export function flatten(x: Tensor, startAxis = 0): Tensor {
-  return reshape(x, [...x.shape.slice(0, startAxis), sizeOf(x.shape.slice(startAxis))]);
+  const start = x.rank === 0 && startAxis === 0 ? 0 : normalizeAxis("flatten", startAxis, x.rank);
+  return reshape(x, [...x.shape.slice(0, start), sizeOf(x.shape.slice(start))]);
 }
 
 function resolve(from: Shape, shape: Shape): number[] {

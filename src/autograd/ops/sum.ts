@@ -2,6 +2,7 @@
  * sum and expand, each the other's gradient: what was summed along an axis receives the same gradient everywhere,
  * what was read many times receives the sum of its readers' gradients.
  */
+import { isFloat } from "../../backends/dtype.ts";
 import {
   broadcastAxes,
   broadcastLayout,
@@ -35,7 +36,11 @@ export function reducedShape(shape: Shape, axes: readonly number[]): number[] {
 const sumKeepingAxes = defineOp({
   name: "sum",
   summary: "Σ x over `axes`",
-  infer: ([x], { axes }) => ({ shape: reducedShape(x.shape, axes), dtype: x.dtype }),
+  infer: ([x], { axes }) => ({
+    shape: reducedShape(x.shape, axes),
+    // A byte cannot count: sums of booleans and bytes are i32.
+    dtype: isFloat(x.dtype) ? x.dtype : "i32",
+  }),
   reference([x], output) {
     const strides = output.shape.map((extent, axis) => (extent === 1 ? 0 : output.strides[axis]));
     // Sums in f64 whatever the dtype: one rounding at the end.
@@ -86,7 +91,7 @@ export function dropAxes(
 }
 
 /**
- * The sum over `axes` (one, several, or all when not given), in the dtype of `x`.
+ * The sum over `axes` (one, several, or all when not given), in the dtype of `x`; booleans and bytes are summed as i32.
  * Throws when an axis is out of range.
  */
 export function sum(x: Tensor, axes?: number | readonly number[], options: ReduceOptions = {}): Tensor {

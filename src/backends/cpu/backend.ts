@@ -123,6 +123,8 @@ export class CpuBackend implements Backend {
 
   private own(buffer: Buffer): CpuBuffer {
     if (buffer instanceof CpuBuffer) return buffer;
-    throw new Error("cpu: the tensor lives on another backend; move it with to(backend) first");
+    throw new Error(
+      "cpu: the tensor lives on another backend; make it on this one, with the backend option of tensor(), zeros(), …",
+    );
   }
 }
