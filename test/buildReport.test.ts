@@ -220,6 +220,14 @@ describe("buildReport", () => {
     const mean = correlations.reduce((sum, value) => sum + value, 0) / correlations.length;
     expect(row("Correlation between the sides")?.[0]).toBeNull();
     expect(row("Correlation between the sides")?.[1]).toBeCloseTo(mean, 12);
+    const spread =
+      correlations.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (correlations.length - 1);
+    const [low, high] =
+      report.comparison.find(({ measure }) => measure === "Correlation between the sides")?.intervals?.[1] ??
+      [];
+    const half = 1.96 * Math.sqrt(spread / correlations.length);
+    expect(low).toBeCloseTo(mean - half, 12);
+    expect(high).toBeCloseTo(mean + half, 12);
   });
 
   it("builds the structure alone when nothing was sampled, and a network without stages too", () => {

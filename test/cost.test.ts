@@ -1,6 +1,6 @@
 /** Tracing leaves a network as it was, and what is counted on its graph equals what is counted by hand. */
 import { describe, expect, it } from "vitest";
-import { add, conv2d } from "../src/autograd/index.ts";
+import { add, conv2d, onOp } from "../src/autograd/index.ts";
 import { hasOpListeners } from "../src/autograd/observers.ts";
 import { cost, trace } from "../src/graph/index.ts";
 import { cspDenseNet, densenet, densenet121 } from "../src/models/index.ts";
@@ -47,7 +47,13 @@ describe("trace", () => {
     const traced = network().train();
     const images = randn([1, 1, 12, 12]);
     const before = memoryReport().liveBytes;
+    let recorded = 0;
+    const stop = onOp(({ output: made }) => {
+      if (made.requiresGrad) recorded += 1;
+    });
     const { graph, inputs, output } = trace(traced, images);
+    stop();
+    expect(recorded).toBe(0);
     expect(memoryReport().liveBytes).toBe(before);
     expect(graph.nodes.map(({ op }) => op)).not.toContain("batchStatistics");
     expect(graph.values[inputs[0]]).toMatchObject({ shape: [1, 1, 12, 12], producer: null, parameter: null });

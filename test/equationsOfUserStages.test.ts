@@ -1,10 +1,10 @@
 /** Equations of stages that the paper does not have: what they must be follows from the derivation rule alone. */
 import { describe, expect, it } from "vitest";
-import { add, concat, split } from "../src/autograd/index.ts";
+import { add, concat, globalAvgPool2d, slice, split } from "../src/autograd/index.ts";
 import { analyzeStage, stageEquations } from "../src/gradflow/index.ts";
 import { trace } from "../src/graph/index.ts";
 import { csp, DenseBlock, Transition } from "../src/models/index.ts";
-import { Conv2d, Module, Sequential } from "../src/nn/index.ts";
+import { Conv2d, Flatten, Linear, Module, Sequential } from "../src/nn/index.ts";
 import { randn } from "../src/tensor/create.ts";
 import { Generator } from "../src/tensor/generator.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
@@ -90,6 +90,8 @@ describe("stages that the paper does not have", () => {
     expect(legend.at(-1)?.meaning).toBe("links.1");
     const wide = new Chain([new Sequential(conv(8, 2, 3), conv(2, 8, 3))], 8);
     expect(equationsOf(wide).forward).toEqual(["x_1 = w_1 * x_0", "x_2 = w_2 * x_1"]);
+    const perceptron = new Chain([new Flatten(), new Sequential(new Linear(240, 2), new Linear(2, 8))], 8);
+    expect(equationsOf(perceptron).forward).toEqual(["x_1 = w_1 * x_0", "x_2 = w_2 * x_1"]);
     const darknet = new Sequential(conv(8, 2, 1), conv(2, 8, 3), conv(8, 2, 1), conv(2, 8, 3));
     const chain = equationsOf(new Chain([darknet], 8));
     expect(chain.forward).toEqual([
@@ -194,6 +196,40 @@ describe("stages that the paper does not have", () => {
       "x_3 = w_3 * x_0'''",
       "x_4 = w_4 * x_0'",
       "x_5 = w_5 * x_1",
+    ]);
+  });
+
+  it("gives parts that overlap, or are cut twice, names of their own", () => {
+    class Overlapping extends Module {
+      readonly convs = [2, 6, 2].map((channels) => new Conv2d(channels, 2, 1));
+      override forward(x: Tensor): Tensor {
+        const parts = [slice(x, 1, 2, 4), slice(x, 1, 0, 6), slice(x, 1, 2, 4)];
+        return concat(
+          parts.map((part, i) => this.convs[i].forward(part)),
+          1,
+        );
+      }
+    }
+    expect(linesOf(new Overlapping()).slice(0, 3)).toEqual([
+      "x_1 = w_1 * x_0''",
+      "x_2 = w_2 * x_0'",
+      "x_3 = w_3 * x_0'''",
+    ]);
+  });
+
+  it("takes a map that is repeated over the image by a sum at its own size", () => {
+    class Shifted extends Module {
+      readonly shift = new Conv2d(8, 8, 1);
+      readonly mix = new Conv2d(8, 4, 1);
+      override forward(x: Tensor): Tensor {
+        return this.mix.forward(add(x, this.shift.forward(globalAvgPool2d(x))));
+      }
+    }
+    const { maps } = analyzeStage(trace(new Shifted(), images()), { name: "stage", paths: [""] });
+    expect(maps.map(({ name, shape }) => [name, shape])).toEqual([
+      ["0", [1, 8, 6, 5]],
+      ["1", [1, 8, 1, 1]],
+      ["T", [1, 4, 6, 5]],
     ]);
   });
 
