@@ -222,14 +222,15 @@ describe("stages that the paper does not have", () => {
       readonly shift = new Conv2d(8, 8, 1);
       readonly mix = new Conv2d(8, 4, 1);
       override forward(x: Tensor): Tensor {
-        return this.mix.forward(add(x, this.shift.forward(globalAvgPool2d(x))));
+        const sum = add(x, this.shift.forward(globalAvgPool2d(x)));
+        return concat([sum, this.mix.forward(sum)], 1);
       }
     }
     const { maps } = analyzeStage(trace(new Shifted(), images()), { name: "stage", paths: [""] });
     expect(maps.map(({ name, shape }) => [name, shape])).toEqual([
       ["0", [1, 8, 6, 5]],
       ["1", [1, 8, 1, 1]],
-      ["T", [1, 4, 6, 5]],
+      ["2", [1, 4, 6, 5]],
     ]);
   });
 

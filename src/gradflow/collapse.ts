@@ -243,8 +243,7 @@ class Collapser {
     const extents = this.#graph.values[first.inputs[1]].shape.slice(2);
     const weighted = this.#nodes.filter((node) => inside(node.modulePath, parent) && this.#isWeighted(node));
     return (
-      first.op === "conv2d" &&
-      second.op === "conv2d" &&
+      [first, second].every(({ op }) => op === "conv2d") &&
       extents.every((extent) => extent === 1) &&
       new Set(weighted.map(({ modulePath }) => modulePath)).size === 2
     );
