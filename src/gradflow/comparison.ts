@@ -4,6 +4,7 @@ import {
   duplicateTotals,
   mean,
   type ReportComparisonRow,
+  type ReportPieceSample,
   type ReportVariant,
   wilsonInterval,
 } from "./report/index.ts";
@@ -36,24 +37,25 @@ const cosines = ({ stages }: ReportVariant): number[] =>
 const sideCorrelations = ({ stages }: ReportVariant): number[] =>
   numbers(stages.flatMap(({ sides }) => sides?.samples.map(({ correlation }) => correlation) ?? []));
 
-/** n times the shared energy: 1 when a map's n pieces are orthogonal, n when they are copies. */
-const energyRatios = ({ stages }: ReportVariant): number[] =>
-  numbers(
-    stages.flatMap(({ measured }) =>
-      measured.flatMap(({ consumers, samples }) =>
-        samples.map(({ sharedEnergy }) => sharedEnergy && sharedEnergy * consumers.length),
-      ),
-    ),
-  );
+/** The mean over a variant's feature maps of a figure of their pieces, at every sampled step. */
+function overSteps(
+  { stages }: ReportVariant,
+  figure: (sample: ReportPieceSample, pieces: number) => number | null,
+): number[] {
+  const bySteps = new Map<number, (number | null)[]>();
+  for (const { measured } of stages)
+    for (const { consumers, samples } of measured)
+      for (const sample of samples)
+        bySteps.set(sample.step, [...(bySteps.get(sample.step) ?? []), figure(sample, consumers.length)]);
+  return numbers([...bySteps.values()].map(mean));
+}
 
-const rankShares = ({ stages }: ReportVariant): number[] =>
-  numbers(
-    stages.flatMap(({ measured }) =>
-      measured.flatMap(({ consumers, samples }) =>
-        samples.map(({ effectiveRank }) => effectiveRank && effectiveRank / consumers.length),
-      ),
-    ),
-  );
+/** n times the shared energy: 1 when a map's n pieces are orthogonal, n when they are copies. */
+const energyRatios = (variant: ReportVariant): number[] =>
+  overSteps(variant, ({ sharedEnergy }, pieces) => sharedEnergy && sharedEnergy * pieces);
+
+const rankShares = (variant: ReportVariant): number[] =>
+  overSteps(variant, ({ effectiveRank }, pieces) => effectiveRank && effectiveRank / pieces);
 
 const mostPaths = ({ stages }: ReportVariant): number | null => {
   const counts = stages.flatMap(({ structure }) => structure.paths.map(({ count }) => Number(count)));
@@ -115,7 +117,7 @@ const measures: readonly Measure[] = [
   {
     measure: "Duplicated gradient uses",
     unit: "count",
-    note: "Σ over gradients of (weights reached − 1), all stages",
+    note: "Σ over gradients of (weights reached − 1), all stages; a DenseNet's last stage has no transition, a CSPDenseNet's has",
     better: "lower",
     value: (variant) => duplicateTotals(variant).total,
   },
@@ -150,7 +152,7 @@ const measures: readonly Measure[] = [
   {
     measure: "Cosine between pieces",
     unit: "ratio",
-    note: "mean over pairs, maps and sampled steps; interval over steps",
+    note: "mean over pairs, maps and sampled steps; interval over steps, taken as independent: it is too narrow",
     better: "lower",
     value: (variant) => mean(cosines(variant)),
     interval: (variant) => intervalOfMean(cosines(variant)),
@@ -158,7 +160,7 @@ const measures: readonly Measure[] = [
   {
     measure: "Shared energy over that of orthogonal pieces",
     unit: "ratio",
-    note: "n · |Σ v|² / (n Σ |v|²): 1 when orthogonal, n when copies; mean over maps and steps",
+    note: "n · |Σ v|² / (n Σ |v|²): 1 when orthogonal, n when copies; mean over maps and steps, interval as above",
     better: "lower",
     value: (variant) => mean(energyRatios(variant)),
     interval: (variant) => intervalOfMean(energyRatios(variant)),
@@ -166,7 +168,7 @@ const measures: readonly Measure[] = [
   {
     measure: "Effective rank per piece",
     unit: "ratio",
-    note: "effective rank of a map's pieces over their number; 1: all different directions",
+    note: "effective rank of a map's pieces over their number; 1: all different directions; interval as above",
     better: "higher",
     value: (variant) => mean(rankShares(variant)),
     interval: (variant) => intervalOfMean(rankShares(variant)),
