@@ -1,0 +1,42 @@
+/**
+ * The part of the WebAssembly API that the backend uses, typed here: TypeScript has it only in the library of the
+ * browser's whole DOM, which would let `window` compile in code that runs in Node.
+ */
+
+/** Compiled code, which `postMessage` hands to workers. */
+export interface WasmModule {
+  readonly [Symbol.toStringTag]: string;
+}
+
+export interface WasmInstance {
+  readonly exports: Readonly<Record<string, unknown>>;
+}
+
+export interface WasmMemory {
+  /** Replaced by another when a memory that is not shared grows. */
+  readonly buffer: ArrayBuffer | SharedArrayBuffer;
+  /** Adds pages of 64 KiB; gives how many there were. */
+  grow(pages: number): number;
+}
+
+/** Sizes in pages of 64 KiB. A shared memory must state its maximum. */
+export interface MemoryLimits {
+  readonly initial: number;
+  readonly maximum?: number;
+  readonly shared?: boolean;
+}
+
+export interface WebAssemblyEngine {
+  validate(bytes: Uint8Array<ArrayBuffer>): boolean;
+  readonly Module: new (bytes: Uint8Array<ArrayBuffer>) => WasmModule;
+  readonly Instance: new (
+    module: WasmModule,
+    imports?: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
+  ) => WasmInstance;
+  readonly Memory: new (limits: MemoryLimits) => WasmMemory;
+}
+
+/** Undefined where the engine has none, or was started without (`node --jitless`). */
+export const webAssembly: WebAssemblyEngine | undefined = (
+  globalThis as { readonly WebAssembly?: WebAssemblyEngine }
+).WebAssembly;

@@ -1,0 +1,8 @@
+/** The WebAssembly encoder: what kernels are written with. Start at `module.ts`. */
+export type { Label } from "./body.ts";
+export { type WasmMemory, type WebAssemblyEngine, webAssembly } from "./engine.ts";
+export { enableRelaxedSimd, type RelaxedSimd, wasmFeatures } from "./features.ts";
+export type { FunctionBuilder } from "./function.ts";
+export { ModuleBuilder } from "./module.ts";
+export type { ValueType } from "./opcodes.ts";
+export type { Expression, Local, Operand } from "./values.ts";
