@@ -1,0 +1,13 @@
+/** The tests that `npm run mutation` runs: those of the ops and the engine, without the slow ones of whole networks. */
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: [
+      "test/{engine,edges,checkpoint,methods,backwardPasses,customGradient,registry,gradcheck}.test.ts",
+      "test/ops/*.test.ts",
+    ],
+    pool: "forks",
+    testTimeout: 60_000,
+  },
+});
