@@ -5,13 +5,18 @@ import { pathToFileURL } from "node:url";
 import "../src/autograd/index.ts";
 import { type RegisteredOp, registeredOps } from "../src/autograd/defineOp.ts";
 import { loops } from "../src/backends/cpu/loops/index.ts";
+import { createWasmSupport } from "../src/backends/cpu/wasm/index.ts";
 
 export const opsTablePath = path.resolve(import.meta.dirname, "../docs/ops.md");
+
+/** Ops with a WebAssembly kernel. */
+const simd: object = createWasmSupport()?.kernels ?? {};
 
 const cell = (text: string): string => text.replaceAll("|", "\\|");
 
 function cpuKernel({ name, kind, samples }: RegisteredOp): string {
   if (kind === "view") return "view";
+  if (name in simd) return "SIMD";
   if (name in loops) return "loop";
   const [sample] = samples();
   const isPointwise =
@@ -37,7 +42,7 @@ export function renderOpsTable(): string {
 Generated from the registry by \`npm run docs:ops\`; a test keeps it up to date.
 
 Every gradient is written with other ops of this table, so it can be differentiated again. On the CPU an op is a
-blocked typed-array *loop*, a loop *printed* from its expression, the plain *reference* loop of its file, or a
+*SIMD* kernel in WebAssembly, a blocked typed-array *loop*, a loop *printed* from its expression, the plain *reference* loop of its file, or a
 *view* that moves no data.
 
 | op | what it computes | gradient flows to | CPU |

@@ -117,7 +117,7 @@ function forEachOffset(
 }
 
 /** Puts `value` at a place of the view chosen by `where`, if it has elements. */
-export function plant(view: HostView, where: number, value: number): void {
+function plant(view: HostView, where: number, value: number): void {
   const offsets: number[] = [];
   forEachOffset(view, (at) => offsets.push(at));
   if (offsets.length > 0) view.data[offsets[where % offsets.length]] = value;

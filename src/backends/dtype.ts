@@ -15,8 +15,6 @@ const constructors = {
   bool: Uint8Array,
 } as const;
 
-export const dtypes: readonly DType[] = ["f32", "f64", "i32", "u8", "bool"];
-
 /** Bytes of one element. */
 export function bytesPerElement(dtype: DType): number {
   return constructors[dtype].BYTES_PER_ELEMENT;

@@ -57,7 +57,7 @@ function binary(name: BinaryFunction): (a: Operand, b: Operand) => Expression {
 export const input = (index: number): Expression => ({ kind: "input", index });
 /** The `index`-th run-time number of the op (a slope, a bound), the same for all elements. */
 export const parameter = (index: number): Expression => ({ kind: "parameter", index });
-export const constant = (value: number): Expression => ({ kind: "constant", value });
+const constant = (value: number): Expression => ({ kind: "constant", value });
 
 /** -x, with --x folded to x. */
 export const neg = (x: Operand): Expression => {

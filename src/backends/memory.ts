@@ -3,7 +3,7 @@
 /** What memory is used for. `data` is whatever belongs to no other class: batches, constants, user tensors. */
 export type MemoryCategory = "weights" | "gradients" | "activations" | "optimizer" | "workspace" | "data";
 
-export const memoryCategories: readonly MemoryCategory[] = [
+const memoryCategories: readonly MemoryCategory[] = [
   "weights",
   "gradients",
   "activations",

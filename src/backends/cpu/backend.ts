@@ -1,4 +1,4 @@
-/** The CPU backend, first tier: typed arrays, reused by size, and loops that V8 compiles well. */
+/** The CPU backend: host memory, an account of it, and the kernels it was given. */
 import type {
   Backend,
   BackendInfo,
@@ -33,6 +33,8 @@ export interface CpuBackendOptions {
   readonly kernels: HostKernelSet;
   /** Default: ordinary typed arrays. */
   readonly memory?: HostMemory;
+  /** What `info()` says of the kernels. */
+  readonly description?: string;
   /** Fills freed memory with NaN (or 0xEE bytes), so that a kernel that relies on cleared memory is caught. */
   readonly poison?: boolean;
 }
@@ -43,8 +45,10 @@ export class CpuBackend implements Backend {
   private readonly kernels: HostKernelSet;
   private readonly account = new MemoryAccount();
   private readonly hostMemory: HostMemory;
+  private readonly description: string;
 
-  constructor({ kernels, memory = new HeapMemory(), poison = false }: CpuBackendOptions) {
+  constructor({ kernels, memory = new HeapMemory(), description = "", poison = false }: CpuBackendOptions) {
+    this.description = description;
     this.kernels = kernels;
     this.hostMemory = memory;
     this.poison = poison;
@@ -100,7 +104,7 @@ export class CpuBackend implements Backend {
   }
 
   info(): BackendInfo {
-    return { name: this.name, description: "typed-array loops in JavaScript", threads: 1 };
+    return { name: this.name, description: this.description, threads: 1 };
   }
 
   private create(dtype: DType, length: number): TypedArray {

@@ -5,10 +5,30 @@
 import { CpuBackend } from "./backend.ts";
 import { loops } from "./loops/index.ts";
 import { runPointwise } from "./pointwise.ts";
+import { createWasmSupport } from "./wasm/index.ts";
 
 export { CpuBackend } from "./backend.ts";
 
-/** A CPU backend with every loop there is. */
-export function createCpuBackend(): CpuBackend {
-  return new CpuBackend({ kernels: { ...loops, pointwise: runPointwise } });
+export interface CpuOptions {
+  /** False refuses WebAssembly: every kernel is a typed-array loop. Default true. */
+  readonly wasm?: boolean;
+}
+
+/**
+ * A CPU backend with the fastest kernels that the engine can run: WebAssembly SIMD in shared memory, or, with one
+ * warning, typed-array loops where the engine lacks either.
+ */
+export function createCpuBackend({ wasm: wanted = true }: CpuOptions = {}): CpuBackend {
+  const kernels = { ...loops, pointwise: runPointwise };
+  const wasm = wanted ? createWasmSupport() : null;
+  if (wasm) {
+    const description = `WebAssembly SIMD for convolutions (fused multiply-add ${wasm.relaxedSimd}), typed-array loops`;
+    return new CpuBackend({ kernels: { ...kernels, ...wasm.kernels }, memory: wasm.memory, description });
+  }
+  if (wanted)
+    console.warn(
+      "gradweave: this engine has no WebAssembly SIMD with shared memory, convolutions run several times slower; " +
+        "use Node 20 or newer, or in a browser a cross-origin isolated page (COOP and COEP headers)",
+    );
+  return new CpuBackend({ kernels, description: "typed-array loops" });
 }

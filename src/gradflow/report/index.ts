@@ -12,7 +12,6 @@ export type {
   ReportFeatureMap,
   ReportMeasuredPieces,
   ReportPieceSample,
-  ReportSide,
   ReportStage,
   ReportStructure,
   ReportVariant,

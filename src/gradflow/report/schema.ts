@@ -230,4 +230,3 @@ export type ReportWeight = z.infer<typeof weight>;
 export type ReportMeasuredPieces = z.infer<typeof measuredPieces>;
 export type ReportPieceSample = z.infer<typeof pieceSample>;
 export type ReportComparisonRow = z.infer<typeof comparisonRow>;
-export type ReportSide = z.infer<typeof side>;

@@ -1,0 +1,70 @@
+/** What kernels need at run time: the shared memory, compiled modules, and scratch memory that is used again. */
+import type { HostView } from "../../backend.ts";
+import type {
+  Expression,
+  FunctionBuilder,
+  ModuleBuilder,
+  Operand,
+  WebAssemblyEngine,
+} from "./encoder/index.ts";
+import { maxPages, type SharedMemory } from "./sharedMemory.ts";
+
+/** A kernel as JavaScript calls it: addresses and counts. */
+export type WasmFunction = (...args: readonly number[]) => void;
+
+export class WasmRuntime {
+  readonly memory: SharedMemory;
+  /** Whether a · b + c may be rounded once (relaxed SIMD). */
+  readonly fused: boolean;
+  readonly #engine: WebAssemblyEngine;
+  readonly #scratch = new Map<string, { address: number; bytes: number }>();
+
+  constructor(engine: WebAssemblyEngine, memory: SharedMemory, fused: boolean) {
+    this.#engine = engine;
+    this.memory = memory;
+    this.fused = fused;
+  }
+
+  /** Compiles a module on the shared memory and gives its exported functions. */
+  instantiate(module: ModuleBuilder): Readonly<Record<string, WasmFunction>> {
+    const compiled = new this.#engine.Module(module.encode());
+    const { exports } = new this.#engine.Instance(compiled, { env: { memory: this.memory.memory } });
+    return exports as Readonly<Record<string, WasmFunction>>;
+  }
+
+  /** Imports the shared memory into a module that is being written. */
+  importMemory(module: ModuleBuilder): void {
+    module.importMemory("env", "memory", { initial: 1, maximum: maxPages, shared: true });
+  }
+
+  /** The address of at least `bytes` bytes, the same memory for every call under one name. Not cleared. */
+  scratch(name: string, bytes: number): number {
+    const known = this.#scratch.get(name);
+    if (known && known.bytes >= bytes) return known.address;
+    if (known) this.memory.releaseBytes(known.address, known.bytes);
+    const address = this.memory.allocateBytes(bytes);
+    this.#scratch.set(name, { address, bytes });
+    return address;
+  }
+
+  /** True when all operands are f32 and lie in the shared memory. */
+  accepts(views: readonly HostView[]): boolean {
+    return views.every(({ dtype, data }) => dtype === "f32" && this.memory.holds(data));
+  }
+}
+
+/** The address of a view's first element. */
+export function addressOf({ data, offset }: HostView): number {
+  return data.byteOffset + offset * data.BYTES_PER_ELEMENT;
+}
+
+/** a · b + c in four lanes, fused where that is allowed. */
+export function multiplyAdd(
+  f: FunctionBuilder,
+  fused: boolean,
+  a: Operand<"v128">,
+  b: Operand<"v128">,
+  c: Operand<"v128">,
+): Expression<"v128"> {
+  return fused ? f.f32x4.relaxed_madd(a, b, c) : f.f32x4.add(c, f.f32x4.mul(a, b));
+}
