@@ -3,7 +3,7 @@ import { cost, trace } from "../graph/index.ts";
 import type { Module } from "../nn/index.ts";
 import { zeros } from "../tensor/create.ts";
 import { scope } from "../tensor/scope.ts";
-import { comparisonRows } from "./comparison.ts";
+import { comparisonGaps, comparisonRows } from "./comparison.ts";
 import { reportMethods } from "./methods.ts";
 import { stageEquations } from "./notation.ts";
 import type { GradientRecorder, MeasuredStage } from "./recorder.ts";
@@ -49,13 +49,14 @@ export function buildReport(
   gaps: GradientReuseReport["gaps"] = [],
 ): GradientReuseReport {
   const variants = measured.map(reportVariant);
+  const comparison = comparisonRows(variants);
   return {
     schemaVersion: reportSchemaVersion,
     meta,
     variants,
-    comparison: comparisonRows(variants),
+    comparison,
     methods: reportMethods(meta.sampling.imagesPerSample),
-    gaps: [...gaps],
+    gaps: [...gaps, ...comparisonGaps(comparison)],
   };
 }
 

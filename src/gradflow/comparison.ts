@@ -2,6 +2,7 @@
 import {
   cosineOverTraining,
   duplicateTotals,
+  type GradientReuseReport,
   mean,
   type ReportComparisonRow,
   type ReportPieceSample,
@@ -16,6 +17,8 @@ interface Measure {
   readonly unit: string;
   readonly note: string;
   readonly better: ReportComparisonRow["better"];
+  /** Why a variant may have no value, where that is no failing. */
+  readonly absent?: string;
   value(variant: ReportVariant): number | null;
   interval?(variant: ReportVariant): Interval | null;
 }
@@ -176,6 +179,7 @@ const measures: readonly Measure[] = [
   {
     measure: "Correlation between the sides",
     unit: "ratio",
+    absent: "its stages have one side",
     note: "Pearson, of the two parts' gradients averaged over channels; only where a stage has two sides",
     better: null,
     value: (variant) => mean(sideCorrelations(variant)),
@@ -197,4 +201,15 @@ export function comparisonRows(variants: readonly ReportVariant[]): ReportCompar
       }),
     )
     .filter(({ values }) => values.some((value) => value !== null));
+}
+
+/** Why values of the rows are missing, where a measure does not apply to every variant. */
+export function comparisonGaps(rows: readonly ReportComparisonRow[]): GradientReuseReport["gaps"] {
+  return rows.flatMap(({ measure, values }, row) => {
+    const reason = measures.find((one) => one.measure === measure)?.absent;
+    if (!reason) return [];
+    return values.flatMap((value, i) =>
+      value === null ? [{ path: `comparison[${row}].values[${i}]`, reason }] : [],
+    );
+  });
 }
