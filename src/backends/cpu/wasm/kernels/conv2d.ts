@@ -11,11 +11,18 @@
 import type { HostKernel, HostView } from "../../../backend.ts";
 import type { Conv2dAttributes } from "../../loops/conv2d.ts";
 import { addressOf, type WasmRuntime } from "../runtime.ts";
+import {
+  ConvWorkspace,
+  floatBytes,
+  imageAt,
+  isDense,
+  type ScratchImage,
+  type TapPair,
+  tapsOf,
+} from "./convWorkspace.ts";
 import type { PlaneKernels } from "./planes.ts";
-import { type ProductKernels, tileColumns, tileRows } from "./product.ts";
-import { type Sweep, stretchOf, sweeps, type Tap } from "./sweep.ts";
-
-const floatBytes = 4;
+import { type ProductKernels, tileColumns } from "./product.ts";
+import { type Sweep, sweeps } from "./sweep.ts";
 
 type ConvKernel = HostKernel<Conv2dAttributes>;
 
@@ -25,136 +32,91 @@ export interface Conv2dKernels {
   readonly conv2dWeightGradient: ConvKernel;
 }
 
-/** Pixels of a channel follow each other without a gap. */
-const isDense = ({ shape, strides }: HostView): boolean =>
-  strides[3] === 1 && (shape[2] === 1 || strides[2] === shape[3]);
+/** A 1x1 window without margin or stride on dense planes wide enough for a tile: nothing needs to be copied. */
+function readsInPlace(x: HostView, [, , R, S]: readonly number[], a: Conv2dAttributes): boolean {
+  const plain = a.stride.every((n) => n === 1) && a.padding.every((margin) => margin === 0);
+  return R === 1 && S === 1 && plain && isDense(x) && x.shape[2] * x.shape[3] >= tileColumns;
+}
 
-const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+const bytes = ({ strides }: HostView): number[] => strides.map((stride) => floatBytes * stride);
 
 /** The fast kernels; what they do not take (f64, images whose pixels are not in rows) goes to `fallback`. */
 export function conv2dKernels(
   runtime: WasmRuntime,
   { product, dots }: ProductKernels,
-  { copyPlanes, clear, addToPlanes }: PlaneKernels,
+  planes: PlaneKernels,
   fallback: Conv2dKernels,
 ): Conv2dKernels {
-  const scratch = (name: string, floats: number): number =>
-    runtime.scratch(`conv2d ${name}`, floatBytes * floats);
-  const floatsAt = (address: number, length: number) =>
-    new Float32Array(runtime.memory.memory.buffer, address, length);
-  const imageAt = (view: HostView, n: number, channel: number): number =>
-    addressOf(view) + floatBytes * (n * view.strides[0] + channel * view.strides[1]);
+  const { copyPlanes, clear, addToPlanes } = planes;
+  const workspace = new ConvWorkspace(runtime, planes);
   const takes = (views: readonly HostView[], images: readonly HostView[]): boolean =>
     runtime.accepts(views) && images.every(({ shape, strides }) => !shape.includes(0) && strides[3] === 1);
 
-  function writeOffsets(offsets: readonly number[]): number {
-    const address = scratch("offsets", offsets.length);
-    new Int32Array(runtime.memory.memory.buffer, address, offsets.length).set(offsets);
-    return address;
-  }
-
-  /** Packs a matrix into panels of tileRows rows, each `[depth][rows of the panel]`. */
-  function packPanels(rows: number, depth: number, value: (row: number, k: number) => number): number {
-    const address = scratch("panels", rows * depth);
-    const panels = floatsAt(address, rows * depth);
-    let at = 0;
-    for (let first = 0; first < rows; first += tileRows) {
-      const height = Math.min(tileRows, rows - first);
-      for (let k = 0; k < depth; k++) for (let r = 0; r < height; r++) panels[at++] = value(first + r, k);
-    }
-    return address;
-  }
-
-  /** Between an image and its phases: `[C][phases][length][length]` from scratch address `phases` on. */
-  function movePhases(
-    direction: "split" | "join",
-    view: HostView,
-    image: number,
+  /** An input image in scratch memory, laid out in phases, and where the row of each tap begins in it. */
+  function layoutOf(
     channels: number,
     [vertical, horizontal]: readonly [Sweep, Sweep],
-    phases: {
-      readonly address: number;
-      readonly rowBytes: number;
-      readonly planeBytes: number;
-      readonly pitch: number;
-    },
-    only?: readonly [number, number],
-  ): void {
-    const [, plane, row, step] = view.strides.map((stride) => floatBytes * stride);
-    for (const a of only ? [only[0]] : numbers(vertical.stride))
-      for (const b of only ? [only[1]] : numbers(horizontal.stride)) {
-        const [up, across] = [stretchOf(vertical, a), stretchOf(horizontal, b)];
-        const index = only ? 0 : a * horizontal.stride + b;
-        const outside = [
-          image + up.first * row + across.first * step,
-          plane,
-          row * vertical.stride,
-          step * horizontal.stride,
-        ];
-        const inside = [
-          phases.address + index * phases.planeBytes + up.start * phases.rowBytes + across.start * floatBytes,
-          phases.pitch,
-          phases.rowBytes,
-          floatBytes,
-        ];
-        const ends = direction === "split" ? [...outside, ...inside] : [...inside, ...outside];
-        copyPlanes(...ends, channels, up.count, across.count);
-      }
+    inPlaceChannel: number | null,
+  ) {
+    const plane = inPlaceChannel ?? vertical.length * horizontal.length;
+    const phases = vertical.stride * horizontal.stride;
+    const rowAt = (c: number, { vertical: up, horizontal: across }: TapPair): number =>
+      (c * phases + up.phase * horizontal.stride + across.phase) * plane +
+      up.shift * horizontal.length +
+      across.shift;
+    return {
+      floats: channels * phases * plane,
+      phaseBytes: floatBytes * plane,
+      channelBytes: floatBytes * plane * phases,
+      rowAt,
+    };
   }
 
   const conv2d: ConvKernel = (inputs, y, attributes) => {
     const [x, weight, bias] = inputs;
     if (!takes([...inputs, y], [x, y])) return fallback.conv2d(inputs, y, attributes);
     const { groups } = attributes;
-    const [N, C] = x.shape;
-    const [K, perGroup, R, S] = weight.shape;
-    const [, , P, Q] = y.shape;
-    const both = sweeps(x.shape, weight.shape, attributes);
-    const [vertical, horizontal] = both;
-    const inPlace = readsInPlace(x, weight.shape, attributes);
-    const plane = inPlace ? x.strides[1] : vertical.length * horizontal.length;
-    const phases = vertical.stride * horizontal.stride;
-    const columns = Math.max(tileColumns, inPlace ? P * Q : (P - 1) * horizontal.length + Q);
-    const direct = inPlace && isDense(y);
-    const offsets = writeOffsets(
-      numbers(perGroup).flatMap((c) =>
-        eachTap(vertical, horizontal).map(
-          ([r, s]) =>
-            floatBytes *
-            ((c * phases + phaseOf(r, s, horizontal)) * plane + r.shift * horizontal.length + s.shift),
-        ),
-      ),
-    );
-    const depth = perGroup * R * S;
+    const [K, perGroup] = weight.shape;
+    const [N, , P, Q] = y.shape;
     const groupRows = K / groups;
+    const both = sweeps(x.shape, weight.shape, attributes);
+    const [, horizontal] = both;
+    const inPlace = readsInPlace(x, weight.shape, attributes);
+    const direct = inPlace && isDense(y);
+    const width = inPlace ? Q : horizontal.length;
+    const columns = Math.max(tileColumns, (P - 1) * width + Q);
+    const { floats, phaseBytes, channelBytes, rowAt } = layoutOf(
+      perGroup,
+      both,
+      inPlace ? x.strides[1] : null,
+    );
     const [w0, w1, w2, w3] = weight.strides;
-    const image = inPlace ? 0 : scratch("image", C * phases * plane + columns);
-    if (!inPlace) clear(image, floatBytes * (C * phases * plane + columns));
-    const out = direct ? 0 : scratch("rows", groupRows * columns);
-    const layout = {
-      address: image,
-      rowBytes: floatBytes * horizontal.length,
-      planeBytes: floatBytes * plane,
-      pitch: floatBytes * plane * phases,
+    const depth = workspace.writeDepth(
+      perGroup,
+      tapsOf(...both),
+      rowAt,
+      (c, { r, s }) => c * w1 + r * w2 + s * w3,
+    );
+    const image: ScratchImage = {
+      address: inPlace ? 0 : workspace.zeroedFloats("image", floats + columns),
+      ...{ rowBytes: floatBytes * horizontal.length, phaseBytes, channelBytes },
     };
+    const out = direct ? 0 : workspace.floats("rows", groupRows * columns);
+    const [, toPlane, toRow, step] = bytes(y);
     for (let g = 0; g < groups; g++) {
-      const panels = packPanels(groupRows, depth, (row, k) => {
-        const [c, tap] = [Math.floor(k / (R * S)), k % (R * S)];
-        const at = (g * groupRows + row) * w0 + c * w1 + Math.floor(tap / S) * w2 + (tap % S) * w3;
-        return weight.data[weight.offset + at];
-      });
+      const panels = workspace.packPanels(groupRows, depth, weight, g * groupRows * w0, w0);
       for (let n = 0; n < N; n++) {
-        if (!inPlace) movePhases("split", x, imageAt(x, n, g * perGroup), perGroup, both, layout);
-        const from = inPlace ? imageAt(x, n, g * perGroup) : image;
+        const from = imageAt(x, n, g * perGroup);
         const to = imageAt(y, n, g * groupRows);
-        if (direct) product(panels, groupRows, from, offsets, depth, to, floatBytes * y.strides[1], columns);
+        if (!inPlace) workspace.split(x, from, perGroup, both, image);
+        const right = inPlace ? from : image.address;
+        if (direct) product(panels, groupRows, right, depth.offsets, depth.depth, to, toPlane, columns);
         else {
-          product(panels, groupRows, from, offsets, depth, out, floatBytes * columns, columns);
-          const width = inPlace ? Q : horizontal.length;
-          const [, toPlane, toRow, step] = y.strides.map((stride) => floatBytes * stride);
+          const rowBytes = floatBytes * columns;
+          product(panels, groupRows, right, depth.offsets, depth.depth, out, rowBytes, columns);
           copyPlanes(
             out,
-            floatBytes * columns,
+            rowBytes,
             floatBytes * width,
             floatBytes,
             to,
@@ -173,23 +135,18 @@ export function conv2dKernels(
 
   function addBias(y: HostView, bias: HostView): void {
     const [N, K, P, Q] = y.shape;
-    const values = scratch("bias", K);
-    const copy = floatsAt(values, K);
+    const values = workspace.floats("bias", K);
+    const copy = workspace.view(values, K);
     for (let k = 0; k < K; k++) copy[k] = bias.data[bias.offset + k * bias.strides[0]];
+    const [rows, columns] = isDense(y) ? [1, P * Q] : [P, Q];
+    const [, plane, row] = bytes(y);
     for (let n = 0; n < N; n++)
-      for (let p = 0; p < (isDense(y) ? 1 : P); p++)
-        addToPlanes(
-          imageAt(y, n, 0) + floatBytes * p * y.strides[2],
-          floatBytes * y.strides[1],
-          K,
-          isDense(y) ? P * Q : Q,
-          values,
-        );
+      for (let p = 0; p < rows; p++) addToPlanes(imageAt(y, n, 0) + p * row, plane, K, columns, values);
   }
 
   /**
-   * Every phase of the input is the output gradient convolved with the taps of that phase: row i of the phase is
-   * read by tap r at output row i − shift(r).
+   * Every phase of the input is the output gradient convolved with the taps of that phase: position i of the phase
+   * was read by a tap at output position i − shift, so the gradient gets a margin as wide as the largest shift.
    */
   const conv2dInputGradient: ConvKernel = (inputs, x, attributes) => {
     const [gradient, weight] = inputs;
@@ -197,58 +154,43 @@ export function conv2dKernels(
     const { groups } = attributes;
     const [N, K, P, Q] = gradient.shape;
     const [, perGroup] = weight.shape;
+    const groupRows = K / groups;
     const both = sweeps(x.shape, weight.shape, attributes);
     const [vertical, horizontal] = both;
-    const groupRows = K / groups;
     const inPlace = readsInPlace(gradient, weight.shape, attributes);
-    // The gradient with a margin as wide as the largest shift, so that every i − shift exists.
-    const width = horizontal.length + horizontal.reach;
-    const height = vertical.length + vertical.reach;
-    const plane = inPlace ? gradient.strides[1] : height * width;
-    const columns = Math.max(
-      tileColumns,
-      inPlace ? P * Q : (vertical.length - 1) * width + horizontal.length,
-    );
     const direct = inPlace && isDense(x);
-    const image = inPlace ? 0 : scratch("image", groupRows * plane + columns);
-    if (!inPlace) clear(image, floatBytes * (groupRows * plane + columns));
-    const out = direct ? 0 : scratch("rows", perGroup * columns);
+    const width = inPlace ? Q : horizontal.length + horizontal.reach;
+    const plane = inPlace ? gradient.strides[1] : (vertical.length + vertical.reach) * width;
+    const columns = Math.max(tileColumns, (vertical.length - 1) * width + horizontal.length);
+    const image = inPlace ? 0 : workspace.zeroedFloats("image", groupRows * plane + columns);
+    const corner = image + floatBytes * (vertical.reach * width + horizontal.reach);
+    const rows: ScratchImage = {
+      address: direct ? 0 : workspace.floats("rows", perGroup * columns),
+      ...{ rowBytes: floatBytes * width, phaseBytes: 0, channelBytes: floatBytes * columns },
+    };
     const [w0, w1, w2, w3] = weight.strides;
-    const rowsOf = (view: HostView) => view.strides.map((stride) => floatBytes * stride);
-    for (let g = 0; g < groups; g++)
-      for (const a of numbers(vertical.stride))
-        for (const b of numbers(horizontal.stride)) {
-          const taps = eachTapIndex(vertical, horizontal).filter(
-            ([r, s]) => vertical.taps[r].phase === a && horizontal.taps[s].phase === b,
-          );
-          const depth = groupRows * taps.length;
-          const offsets = writeOffsets(
-            numbers(groupRows).flatMap((k) =>
-              taps.map(
-                ([r, s]) =>
-                  floatBytes *
-                  (k * plane +
-                    (vertical.reach - vertical.taps[r].shift) * width +
-                    horizontal.reach -
-                    horizontal.taps[s].shift),
-              ),
-            ),
-          );
-          const panels = packPanels(perGroup, depth, (c, k) => {
-            const [r, s] = taps[k % taps.length];
-            const at = (g * groupRows + Math.floor(k / taps.length)) * w0 + c * w1 + r * w2 + s * w3;
-            return weight.data[weight.offset + at];
-          });
+    const [, fromPlane, fromRow, step] = bytes(gradient);
+    const [, toPlane] = bytes(x);
+    for (let a = 0; a < vertical.stride; a++)
+      for (let b = 0; b < horizontal.stride; b++) {
+        const taps = tapsOf(vertical, horizontal).filter(
+          (t) => t.vertical.phase === a && t.horizontal.phase === b,
+        );
+        const depth = workspace.writeDepth(
+          groupRows,
+          taps,
+          (k, tap) =>
+            k * plane +
+            (vertical.reach - tap.vertical.shift) * width +
+            (horizontal.reach - tap.horizontal.shift),
+          (k, { r, s }) => k * w0 + r * w2 + s * w3,
+        );
+        for (let g = 0; g < groups; g++) {
+          const panels = workspace.packPanels(perGroup, depth, weight, g * groupRows * w0, w1);
           for (let n = 0; n < N; n++) {
             const from = imageAt(gradient, n, g * groupRows);
             const to = imageAt(x, n, g * perGroup);
-            if (direct) {
-              product(panels, perGroup, from, offsets, depth, to, floatBytes * x.strides[1], columns);
-              continue;
-            }
-            if (!inPlace) {
-              const [, fromPlane, fromRow, step] = rowsOf(gradient);
-              const corner = image + floatBytes * (vertical.reach * width + horizontal.reach);
+            if (!inPlace)
               copyPlanes(
                 from,
                 fromPlane,
@@ -256,136 +198,89 @@ export function conv2dKernels(
                 step,
                 corner,
                 floatBytes * plane,
-                floatBytes * width,
+                rows.rowBytes,
                 floatBytes,
                 groupRows,
                 P,
                 Q,
               );
-            }
-            product(
-              panels,
-              perGroup,
-              inPlace ? from : image,
-              offsets,
-              depth,
-              out,
-              floatBytes * columns,
-              columns,
-            );
-            const rowBytes = floatBytes * (inPlace ? Q : width);
-            const layout = { address: out, rowBytes, planeBytes: 0, pitch: floatBytes * columns };
-            movePhases("join", x, to, perGroup, both, layout, [a, b]);
+            const right = inPlace ? from : image;
+            const [target, rowBytes] = direct ? [to, toPlane] : [rows.address, rows.channelBytes];
+            product(panels, perGroup, right, depth.offsets, depth.depth, target, rowBytes, columns);
+            if (!direct) workspace.join(x, to, perGroup, both, [a, b], rows);
           }
         }
+      }
   };
 
-  /** dots over every image: the output gradient in rows as wide as the padded image, zero in the surplus columns. */
+  /** Dot products over every image: the output gradient in rows as wide as the padded image, zero in between. */
   const conv2dWeightGradient: ConvKernel = (inputs, weight, attributes) => {
     const [x, gradient] = inputs;
-    const dense = weight.strides.every(
-      (stride, axis) => stride === weight.shape.slice(axis + 1).reduce((a, n) => a * n, 1),
+    const packed = weight.strides.every(
+      (stride, axis) => stride === elementsOf(weight.shape.slice(axis + 1)),
     );
-    if (!dense || !takes([...inputs, weight], [x, gradient]))
+    if (!packed || !takes([...inputs, weight], [x, gradient]))
       return fallback.conv2dWeightGradient(inputs, weight, attributes);
     const { groups } = attributes;
-    const [N] = x.shape;
     const [K, perGroup, R, S] = weight.shape;
-    const [, , P, Q] = gradient.shape;
-    const both = sweeps(x.shape, weight.shape, attributes);
-    const [vertical, horizontal] = both;
-    const phases = vertical.stride * horizontal.stride;
-    const inPlace = readsInPlace(x, weight.shape, attributes) && isDense(gradient);
-    const plane = inPlace ? x.strides[1] : vertical.length * horizontal.length;
-    const columns = inPlace ? P * Q : (P - 1) * horizontal.length + Q;
+    const [N, , P, Q] = gradient.shape;
     const groupRows = K / groups;
-    const depth = perGroup * R * S;
-    const offsets = writeOffsets(
-      numbers(perGroup).flatMap((c) =>
-        eachTap(vertical, horizontal).map(
-          ([r, s]) =>
-            floatBytes *
-            ((c * phases + phaseOf(r, s, horizontal)) * plane + r.shift * horizontal.length + s.shift),
-        ),
-      ),
+    const both = sweeps(x.shape, weight.shape, attributes);
+    const [, horizontal] = both;
+    const inPlace = readsInPlace(x, weight.shape, attributes) && isDense(gradient);
+    const width = inPlace ? Q : horizontal.length;
+    const columns = (P - 1) * width + Q;
+    const { floats, phaseBytes, channelBytes, rowAt } = layoutOf(
+      perGroup,
+      both,
+      inPlace ? x.strides[1] : null,
     );
-    const image = inPlace ? 0 : scratch("image", perGroup * phases * plane + columns);
-    if (!inPlace) clear(image, floatBytes * (perGroup * phases * plane + columns));
-    const rows = inPlace ? 0 : scratch("rows", groupRows * columns);
-    if (!inPlace) clear(rows, floatBytes * groupRows * columns);
-    const layout = {
-      address: image,
-      rowBytes: floatBytes * horizontal.length,
-      planeBytes: floatBytes * plane,
-      pitch: floatBytes * plane * phases,
+    const { offsets, depth } = workspace.writeDepth(perGroup, tapsOf(...both), rowAt);
+    const image: ScratchImage = {
+      address: inPlace ? 0 : workspace.zeroedFloats("image", floats + columns),
+      ...{ rowBytes: floatBytes * width, phaseBytes, channelBytes },
     };
+    const rows = inPlace ? 0 : workspace.zeroedFloats("rows", groupRows * columns);
     const masks = laneMasks();
-    clear(addressOf(weight), floatBytes * K * depth);
+    const [, fromPlane, fromRow, step] = bytes(gradient);
+    clear(addressOf(weight), floatBytes * K * perGroup * R * S);
     for (let g = 0; g < groups; g++)
       for (let n = 0; n < N; n++) {
-        const [from, to] = [
-          imageAt(gradient, n, g * groupRows),
-          addressOf(weight) + floatBytes * g * groupRows * depth,
-        ];
-        if (inPlace) {
-          dots(
+        const source = imageAt(x, n, g * perGroup);
+        const from = imageAt(gradient, n, g * groupRows);
+        const to = addressOf(weight) + floatBytes * g * groupRows * depth;
+        if (inPlace) dots(from, fromPlane, groupRows, source, offsets, depth, to, columns, masks);
+        else {
+          const rowBytes = floatBytes * columns;
+          workspace.split(x, source, perGroup, both, image);
+          copyPlanes(
             from,
-            floatBytes * gradient.strides[1],
+            fromPlane,
+            fromRow,
+            step,
+            rows,
+            rowBytes,
+            image.rowBytes,
+            floatBytes,
             groupRows,
-            imageAt(x, n, g * perGroup),
-            offsets,
-            depth,
-            to,
-            columns,
-            masks,
+            P,
+            Q,
           );
-          continue;
+          dots(rows, rowBytes, groupRows, image.address, offsets, depth, to, columns, masks);
         }
-        movePhases("split", x, imageAt(x, n, g * perGroup), perGroup, both, layout);
-        const [, fromPlane, fromRow, step] = gradient.strides.map((stride) => floatBytes * stride);
-        copyPlanes(
-          from,
-          fromPlane,
-          fromRow,
-          step,
-          rows,
-          floatBytes * columns,
-          floatBytes * horizontal.length,
-          floatBytes,
-          groupRows,
-          P,
-          Q,
-        );
-        dots(rows, floatBytes * columns, groupRows, image, offsets, depth, to, columns, masks);
       }
   };
 
   /** Vectors that keep the first 0, 1, 2 or 3 lanes. */
   function laneMasks(): number {
-    const address = scratch("masks", 16);
+    const address = workspace.floats("masks", 16);
     const lanes = new Int32Array(runtime.memory.memory.buffer, address, 16);
-    for (let kept = 0; kept < 4; kept++)
-      for (let lane = 0; lane < 4; lane++) lanes[4 * kept + lane] = lane < kept ? -1 : 0;
+    for (let i = 0; i < 16; i++) lanes[i] = i % 4 < Math.floor(i / 4) ? -1 : 0;
     return address;
   }
 
   return { conv2d, conv2dInputGradient, conv2dWeightGradient };
 }
 
-const eachTapIndex = (vertical: Sweep, horizontal: Sweep): [number, number][] =>
-  numbers(vertical.taps.length).flatMap((r) =>
-    numbers(horizontal.taps.length).map((s): [number, number] => [r, s]),
-  );
-
-const eachTap = (vertical: Sweep, horizontal: Sweep): [Tap, Tap][] =>
-  eachTapIndex(vertical, horizontal).map(([r, s]) => [vertical.taps[r], horizontal.taps[s]]);
-
-const phaseOf = (vertical: Tap, horizontal: Tap, { stride }: Sweep): number =>
-  vertical.phase * stride + horizontal.phase;
-
-/** A 1x1 window without margin or stride on dense planes wide enough for a tile. */
-function readsInPlace(x: HostView, [, , R, S]: readonly number[], a: Conv2dAttributes): boolean {
-  const plain =
-    R === 1 && S === 1 && a.stride.every((n) => n === 1) && a.padding.every((margin) => margin === 0);
-  return plain && isDense(x) && x.shape[2] * x.shape[3] >= tileColumns;
-}
+const elementsOf = (extents: readonly number[]): number =>
+  extents.reduce((total, extent) => total * extent, 1);
