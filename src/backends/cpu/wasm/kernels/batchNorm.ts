@@ -1,0 +1,210 @@
+/**
+ * Batch normalisation in four SIMD kernels; the equations are those of the loops (loops/batchNorm.ts).
+ *
+ * Statistics take one pass: x is shifted by a first estimate of the mean, that of the channel in the first image,
+ *
+ *     mean = shift + Σ d / M,  variance = Σ d² / M - (Σ d / M)²,  d = x - shift,
+ *
+ * and only a channel whose first image misled it, so that the difference would lose more than four bits, is read again
+ * with its mean as the shift. What is not finite goes to the loops, whose answers to infinities count.
+ */
+import type { HostKernel, HostView } from "../../../backend.ts";
+import type { BatchNormAttributes, BatchStatisticsAttributes } from "../../loops/batchNorm.ts";
+import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
+import { multiplyAdd, type WasmFunction, type WasmRuntime } from "../runtime.ts";
+import { floatBytes, forEachRow, type Place, placeOf, type Rows, rowsOf, writeRow } from "./rows.ts";
+import type { SumKernels } from "./sums.ts";
+
+export interface BatchNormKernels {
+  readonly batchStatistics: HostKernel<BatchStatisticsAttributes>;
+  readonly batchNorm: HostKernel<BatchNormAttributes>;
+  readonly batchNormSums: HostKernel<BatchNormAttributes>;
+  readonly batchNormInputGradient: HostKernel<BatchNormAttributes>;
+}
+
+/** A mean so much larger than the deviation (squared) has cost the variance four bits: the shift was a bad one. */
+const worstShift = 16;
+
+/** Element c of a vector [C]. */
+const vectorAt = ({ data, offset, strides }: HostView, c: number): number => data[offset + c * strides[0]];
+
+/** Element [r, c] of a pair of vectors [2, C]. */
+const pairAt = ({ data, offset, strides }: HostView, r: 0 | 1, c: number): number =>
+  data[offset + r * strides[0] + c * strides[1]];
+
+function setPair({ data, offset, strides }: HostView, c: number, first: number, second: number): void {
+  data[offset + c * strides[1]] = first;
+  data[offset + strides[0] + c * strides[1]] = second;
+}
+
+interface PlaneMaps {
+  /**
+   * (x, xImage, xPlane, xRow, y, yImage, yPlane, yRow, images, planes, rows, columns, coefficients):
+   * y = (x - mean) * slope + constant.
+   */
+  readonly normalise: WasmFunction;
+  /** With g, gImage, gPlane, gRow before the counts: y = (x - mean) * slope + constant + g * scale. */
+  readonly combine: WasmFunction;
+}
+
+/** What a channel's coefficients in memory are: mean, slope, constant, scale. */
+const coefficientFloats = 4;
+
+const xPlace = { x: "i32", xImage: "i32", xPlane: "i32", xRow: "i32" } as const;
+const yPlace = { y: "i32", yImage: "i32", yPlane: "i32", yRow: "i32" } as const;
+const gPlace = { g: "i32", gImage: "i32", gPlane: "i32", gRow: "i32" } as const;
+const counts = { images: "i32", planes: "i32", rows: "i32", columns: "i32", coefficients: "i32" } as const;
+
+function planeMaps(runtime: WasmRuntime): PlaneMaps {
+  const module = new ModuleBuilder("batchNorm");
+  runtime.importMemory(module);
+  const coefficientsOf = (f: FunctionBuilder, address: Local<"i32">, plane: Local<"i32">) => {
+    const at = f.let(f.i32.add(address, f.i32.mul(plane, floatBytes * coefficientFloats)));
+    return ["mean", "slope", "constant", "scale"].map((name, i) =>
+      f.let(f.v128.load32_splat(at, floatBytes * i), name),
+    );
+  };
+
+  module.func("normalise", { params: { ...xPlace, ...yPlace, ...counts } }, (f, p) => {
+    const operands: Place[] = [
+      [p.x, p.xImage, p.xPlane, p.xRow],
+      [p.y, p.yImage, p.yPlane, p.yRow],
+    ];
+    forEachRow(f, operands, p, (plane) => {
+      const [mean, slope, constant] = coefficientsOf(f, p.coefficients, plane);
+      return {
+        onRow: ([x, y]) =>
+          writeRow(f, [x], y, p.columns, ([at], offset) =>
+            multiplyAdd(f, runtime.fused, f.f32x4.sub(f.v128.load(at, offset), mean), slope, constant),
+          ),
+      };
+    });
+  });
+
+  module.func("combine", { params: { ...xPlace, ...yPlace, ...gPlace, ...counts } }, (f, p) => {
+    const operands: Place[] = [
+      [p.x, p.xImage, p.xPlane, p.xRow],
+      [p.g, p.gImage, p.gPlane, p.gRow],
+      [p.y, p.yImage, p.yPlane, p.yRow],
+    ];
+    forEachRow(f, operands, p, (plane) => {
+      const [mean, slope, constant, scale] = coefficientsOf(f, p.coefficients, plane);
+      return {
+        onRow: ([x, g, y]) =>
+          writeRow(f, [x, g], y, p.columns, ([xAt, gAt], offset) => {
+            const difference = f.let(f.f32x4.sub(f.v128.load(xAt, offset), mean));
+            const line = f.let(multiplyAdd(f, runtime.fused, difference, slope, constant));
+            return multiplyAdd(f, runtime.fused, f.let(f.v128.load(gAt, offset)), scale, line);
+          }),
+      };
+    });
+  });
+
+  const { normalise, combine } = runtime.instantiate(module);
+  return { normalise, combine };
+}
+
+/** The fast kernels; what they do not take (f64, images whose pixels are not in rows) goes to `fallback`. */
+export function batchNormKernels(
+  runtime: WasmRuntime,
+  { sums, moments, products }: SumKernels,
+  fallback: BatchNormKernels,
+): BatchNormKernels {
+  const { normalise, combine } = planeMaps(runtime);
+  const scratch = (name: string, bytes: number): number => runtime.scratch(`batchNorm ${name}`, bytes);
+  const floatsAt = (address: number, length: number) =>
+    new Float32Array(runtime.memory.memory.buffer, address, length);
+  const doublesAt = (address: number, length: number) =>
+    new Float64Array(runtime.memory.memory.buffer, address, length);
+  const rowsIn = (images: readonly HostView[]): Rows | null =>
+    runtime.accepts(images) && !images[0].shape.includes(0) ? rowsOf(images) : null;
+
+  const batchStatistics: BatchNormKernels["batchStatistics"] = (inputs, output, attributes) => {
+    const [x] = inputs;
+    const layout = rowsIn([x]);
+    if (!layout) return fallback.batchStatistics(inputs, output, attributes);
+    const [N, C] = x.shape;
+    const { rows, columns } = layout;
+    const plane = rows * columns;
+    const count = N * plane;
+    const shiftsAt = scratch("shifts", floatBytes * C);
+    const totalsAt = scratch("totals", 32 * C);
+    const shifts = floatsAt(shiftsAt, C);
+    const totals = doublesAt(totalsAt, 4 * C);
+    sums(...placeOf(x), 1, C, rows, columns, totalsAt);
+    for (let c = 0; c < C; c++) shifts[c] = (totals[2 * c] + totals[2 * c + 1]) / plane;
+    moments(...placeOf(x), N, C, rows, columns, totalsAt, shiftsAt);
+    const [address, image, planeBytes, row] = placeOf(x);
+    for (let c = 0; c < C; c++) {
+      let difference = (totals[4 * c] + totals[4 * c + 1]) / count;
+      let square = (totals[4 * c + 2] + totals[4 * c + 3]) / count;
+      if (!Number.isFinite(difference + square)) return fallback.batchStatistics(inputs, output, attributes);
+      if (difference ** 2 > worstShift * (square - difference ** 2)) {
+        shifts[c] += difference;
+        const again = scratch("again", 32);
+        const at = address + c * planeBytes;
+        moments(at, image, planeBytes, row, N, 1, rows, columns, again, shiftsAt + floatBytes * c);
+        const sumsAgain = doublesAt(again, 4);
+        difference = (sumsAgain[0] + sumsAgain[1]) / count;
+        square = (sumsAgain[2] + sumsAgain[3]) / count;
+      }
+      setPair(output, c, shifts[c] + difference, Math.max(0, square - difference ** 2));
+    }
+  };
+
+  const batchNorm: BatchNormKernels["batchNorm"] = (inputs, output, attributes) => {
+    const [x, weight, bias, statistics] = inputs;
+    const layout = rowsIn([x, output]);
+    if (!layout) return fallback.batchNorm(inputs, output, attributes);
+    const [N, C] = x.shape;
+    const address = scratch("coefficients", floatBytes * coefficientFloats * C);
+    const coefficients = floatsAt(address, coefficientFloats * C);
+    for (let c = 0, at = 0; c < C; c++, at += coefficientFloats) {
+      coefficients[at] = pairAt(statistics, 0, c);
+      coefficients[at + 1] = vectorAt(weight, c) / Math.sqrt(pairAt(statistics, 1, c) + attributes.epsilon);
+      coefficients[at + 2] = vectorAt(bias, c);
+    }
+    normalise(...placeOf(x), ...placeOf(output), N, C, layout.rows, layout.columns, address);
+  };
+
+  const batchNormSums: BatchNormKernels["batchNormSums"] = (inputs, output, attributes) => {
+    const [x, gradient, statistics] = inputs;
+    const layout = rowsIn([x, gradient]);
+    if (!layout) return fallback.batchNormSums(inputs, output, attributes);
+    const [N, C] = x.shape;
+    const shiftsAt = scratch("shifts", floatBytes * C);
+    const shifts = floatsAt(shiftsAt, C);
+    for (let c = 0; c < C; c++) shifts[c] = pairAt(statistics, 0, c);
+    const totalsAt = scratch("totals", 32 * C);
+    const place = placeOf(x);
+    products(...place, N, C, layout.rows, layout.columns, totalsAt, shiftsAt, ...placeOf(gradient));
+    const totals = doublesAt(totalsAt, 4 * C);
+    for (let c = 0; c < C; c++) {
+      const scale = 1 / Math.sqrt(pairAt(statistics, 1, c) + attributes.epsilon);
+      const [first, second] = [totals[4 * c] + totals[4 * c + 1], totals[4 * c + 2] + totals[4 * c + 3]];
+      setPair(output, c, first, second * scale);
+    }
+  };
+
+  const batchNormInputGradient: BatchNormKernels["batchNormInputGradient"] = (inputs, output, attributes) => {
+    const [x, weight, gradient, statistics, totals] = inputs;
+    const layout = rowsIn([x, gradient, output]);
+    if (!layout) return fallback.batchNormInputGradient(inputs, output, attributes);
+    const [N, C] = x.shape;
+    const count = N * layout.rows * layout.columns;
+    const address = scratch("coefficients", floatBytes * coefficientFloats * C);
+    const coefficients = floatsAt(address, coefficientFloats * C);
+    for (let c = 0, at = 0; c < C; c++, at += coefficientFloats) {
+      const inverse = 1 / Math.sqrt(pairAt(statistics, 1, c) + attributes.epsilon);
+      const scale = vectorAt(weight, c) * inverse;
+      coefficients[at] = pairAt(statistics, 0, c);
+      coefficients[at + 1] = -scale * inverse * (pairAt(totals, 1, c) / count);
+      coefficients[at + 2] = -scale * (pairAt(totals, 0, c) / count);
+      coefficients[at + 3] = scale;
+    }
+    const places = [...placeOf(x), ...placeOf(output), ...placeOf(gradient)];
+    combine(...places, N, C, layout.rows, layout.columns, address);
+  };
+
+  return { batchStatistics, batchNorm, batchNormSums, batchNormInputGradient };
+}

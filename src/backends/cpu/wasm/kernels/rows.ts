@@ -1,0 +1,143 @@
+/**
+ * Images as rows of floats: how kernels see `[N, C, H, W]` tensors whose planes lie anywhere, and how they run over
+ * one row without a scalar loop at its end.
+ */
+import type { HostView } from "../../../backend.ts";
+import type { Expression, FunctionBuilder, Local } from "../encoder/index.ts";
+import { addressOf } from "../runtime.ts";
+
+export const floatBytes = 4;
+
+/** What every plane is made of: a plane without gaps is one long row. */
+export interface Rows {
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** The rows that planes of all views have in common, or null where the pixels of one are not in rows. */
+export function rowsOf(views: readonly HostView[]): Rows | null {
+  const [, , H, W] = views[0].shape;
+  if (!views.every(({ strides }) => W === 1 || strides[3] === 1)) return null;
+  const gapless = views.every(({ strides }) => H === 1 || strides[2] === W);
+  return gapless ? { rows: 1, columns: H * W } : { rows: H, columns: W };
+}
+
+/** A view as kernels take it: the address of its first element and the bytes from image, plane and row to the next. */
+export function placeOf(
+  view: HostView,
+): readonly [address: number, image: number, plane: number, row: number] {
+  const [image, plane, row] = view.strides.map((stride) => floatBytes * stride);
+  return [addressOf(view), image, plane, row];
+}
+
+/** An operand inside a kernel: what `placeOf` gives. The address moves from image to image. */
+export type Place = readonly [
+  address: Local<"i32">,
+  image: Local<"i32">,
+  plane: Local<"i32">,
+  row: Local<"i32">,
+];
+
+/**
+ * Visits every row of every plane, image by image, so that memory is read in order.
+ *
+ * @param onPlane called where a plane begins, with the plane's index; gives what to do with each of its rows, which
+ *   gets the row's address in every operand, and what to do where the plane ends
+ */
+export function forEachRow(
+  f: FunctionBuilder,
+  operands: readonly Place[],
+  { images, planes, rows }: { readonly [Name in "images" | "planes" | "rows"]: Local<"i32"> },
+  onPlane: (plane: Local<"i32">) => {
+    readonly onRow: (addresses: readonly Local<"i32">[]) => void;
+    readonly onEnd?: () => void;
+  },
+): void {
+  const { i32 } = f;
+  const [n, p, r] = ["n", "p", "r"].map((name) => f.local("i32", name));
+  const planeAt = operands.map((_, i) => f.local("i32", `plane${i}`));
+  const rowAt = operands.map((_, i) => f.local("i32", `row${i}`));
+  f.forRange(n, 0, images, 1, () => {
+    for (const [i, [address]] of operands.entries()) planeAt[i].set(address);
+    f.forRange(p, 0, planes, 1, () => {
+      for (const [i, address] of planeAt.entries()) rowAt[i].set(address);
+      const { onRow, onEnd } = onPlane(p);
+      f.forRange(r, 0, rows, 1, () => {
+        onRow(rowAt);
+        for (const [i, [, , , row]] of operands.entries()) rowAt[i].set(i32.add(rowAt[i], row));
+      });
+      onEnd?.();
+      for (const [i, [, , plane]] of operands.entries()) planeAt[i].set(i32.add(planeAt[i], plane));
+    });
+    for (const [address, image] of operands) address.set(i32.add(address, image));
+  });
+}
+
+/** Lanes of a vector that begins `count` elements before a row's end: ones in the first `count` lanes. */
+export function firstLanes(f: FunctionBuilder, count: Local<"i32">): Expression<"v128"> {
+  return f.i32x4.lt_s(f.v128.const(Int32Array.of(0, 1, 2, 3)), f.i32x4.splat(count));
+}
+
+/** The upper two lanes in the place of the lower two. */
+export function upperHalf(f: FunctionBuilder, vector: Local<"v128">): Expression<"v128"> {
+  return f.i8x16.shuffle(vector, vector, [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+/** Stores the first `count` lanes, 1 to 3 of them. */
+export function storeFirstLanes(
+  f: FunctionBuilder,
+  to: Local<"i32">,
+  value: Local<"v128">,
+  count: Local<"i32">,
+): void {
+  const { i32, v128 } = f;
+  f.if(
+    i32.and(count, 2),
+    () => {
+      v128.store64_lane(to, value, 0);
+      f.if(i32.and(count, 1), () => v128.store32_lane(to, value, 2, 8));
+    },
+    () => v128.store32_lane(to, value, 0),
+  );
+}
+
+/**
+ * Writes `columns` floats from `to` on, in vectors; the last one overlaps the one before instead of being narrow.
+ *
+ * @param value computes the four floats at `offset` bytes from the pointers, which are those of `from`, moved along
+ */
+export function writeRow(
+  f: FunctionBuilder,
+  from: readonly Local<"i32">[],
+  to: Local<"i32">,
+  columns: Local<"i32">,
+  value: (pointers: readonly Local<"i32">[], offset: number) => Expression<"v128">,
+): void {
+  const { i32, v128 } = f;
+  const at = from.map((pointer, i) => f.let(pointer, `from${i}`));
+  const out = f.let(to, "out");
+  const left = f.let(columns, "left");
+  const move = (bytes: Local<"i32"> | number) => {
+    for (const pointer of [...at, out]) pointer.set(i32.add(pointer, bytes));
+  };
+  const unroll = 4;
+  f.if(
+    i32.ge_s(columns, 4),
+    () => {
+      const step = (count: number) => () => {
+        for (let u = 0; u < count; u++) v128.store(out, value(at, 16 * u), 16 * u);
+        move(16 * count);
+        left.set(i32.sub(left, 4 * count));
+      };
+      f.while(() => i32.ge_s(left, 4 * unroll), step(unroll));
+      f.while(() => i32.ge_s(left, 4), step(1));
+      f.if(left, () => {
+        // Back so far that the last vector ends where the row does.
+        left.set(i32.shl(i32.sub(left, 4), 2));
+        move(left);
+        v128.store(out, value(at, 0));
+      });
+    },
+    () => storeFirstLanes(f, out, f.let(value(at, 0)), columns),
+  );
+}
