@@ -364,4 +364,10 @@ describe("files", () => {
         new UsageError(`--out ${path}: is a file or lies below one; give a folder that can be written to`),
       );
   });
+
+  it.runIf(process.platform === "linux")("gives up on a folder that cannot hold another", async () => {
+    await expect(prepareFolder("--out", "/proc/none/below")).rejects.toThrow(
+      /^--out \/proc\/none\/below: .*give a folder/,
+    );
+  });
 });

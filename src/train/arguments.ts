@@ -1,5 +1,6 @@
 /** Checked values of command-line options: parsers for commander, whose errors name option, value and remedy. */
-import { access, constants, mkdir } from "node:fs/promises";
+import { access, constants, mkdir, stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { UsageError } from "./exitCodes.ts";
 
@@ -67,16 +68,36 @@ export function checkAtMost(option: string, value: number, most: number, what: s
     throw new UsageError(`${option} ${value}: there are ${most} ${what}; give at most so many`);
 }
 
+const codeOf = (error: unknown): string =>
+  error instanceof Error && "code" in error ? String(error.code) : String(error);
+
+const isFolder = async (path: string): Promise<boolean> =>
+  stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+
+/**
+ * Creates a folder and those above it. Not by mkdir's own `recursive`, which never returns where a folder refuses
+ * to hold another (Node 20 under /proc).
+ */
+async function createFolder(path: string): Promise<void> {
+  if (await isFolder(path)) return;
+  const parent = dirname(path);
+  if (parent !== path && !(await isFolder(parent))) await createFolder(parent);
+  await mkdir(path);
+}
+
 /**
  * Makes sure that results can be written into the folder an option names, before the work that leads to them: creates
  * it if need be. Throws a UsageError.
  */
 export async function prepareFolder(option: string, path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    await createFolder(path);
     await access(path, constants.W_OK | constants.X_OK);
   } catch (cause) {
-    const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+    const code = codeOf(cause);
     const why =
       code === "EEXIST" || code === "ENOTDIR"
         ? "is a file or lies below one"
