@@ -1,16 +1,22 @@
 /**
- * `npm run bench [-- --quick]`: kernels, a training step, and what the edges cost. Prints Markdown and writes it with
- * the raw figures to bench/results/. A figure counts only beside another of the same run.
+ * `npm run bench [-- --quick] [-- --peers]`: kernels, a training step, and what the edges cost; with --peers also the
+ * same work in other libraries, as far as they are installed (`npm ci --prefix bench`, and Debian's python3-torch).
+ * Prints Markdown and writes it with the raw figures to bench/results/. A figure counts only beside another of the
+ * same run.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { comparePeers } from "./compare.ts";
+import { comparisonSection } from "./comparisonPage.ts";
 import { benchEdges } from "./edges.ts";
 import { benchKernels } from "./kernels.ts";
 import { benchSteps } from "./step.ts";
 
-const { values } = parseArgs({ options: { quick: { type: "boolean", default: false } } });
+const { values } = parseArgs({
+  options: { quick: { type: "boolean", default: false }, peers: { type: "boolean", default: false } },
+});
 const machine = {
   cpu: os.cpus()[0]?.model ?? "unknown",
   cores: os.availableParallelism(),
@@ -21,6 +27,9 @@ const date = new Date().toISOString().slice(0, 10);
 const edges = await benchEdges(values.quick ? 100 : 2000);
 const steps = benchSteps(values.quick ? 5 : 40);
 const kernels = benchKernels(values.quick ? 60 : 400);
+const quickly = { pairs: 10, budget: 2_000, longestRun: 2_000 };
+const thoroughly = { pairs: 60, budget: 30_000, longestRun: 400_000 };
+const comparison = values.peers ? await comparePeers(values.quick ? quickly : thoroughly) : undefined;
 
 const page = `# Benchmarks of ${date}
 
@@ -42,7 +51,7 @@ ${edges.ratio.toFixed(4)} (middle half of the pairs ${edges.spread.map((ratio) =
 | kernel | figure | unit |
 |---|---:|---|
 ${kernels.map((k) => `| ${k.kernel} | ${k.figure.toFixed(2)} | ${k.unit} |`).join("\n")}
-`;
+${comparison ? `\n${comparisonSection(comparison)}` : ""}`;
 
 const folder = path.resolve(import.meta.dirname, "results");
 mkdirSync(folder, { recursive: true });
@@ -50,6 +59,6 @@ const name = `${date}-node${process.versions.node.split(".")[0]}${values.quick ?
 writeFileSync(path.join(folder, `${name}.md`), page);
 writeFileSync(
   path.join(folder, `${name}.json`),
-  `${JSON.stringify({ date, machine, edges, steps, kernels }, null, 2)}\n`,
+  `${JSON.stringify({ date, machine, edges, steps, kernels, comparison }, null, 2)}\n`,
 );
 console.log(page);

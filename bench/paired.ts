@@ -21,15 +21,8 @@ function milliseconds(run: () => void): number {
   return performance.now() - start;
 }
 
-/** Runs both in turn, the order swapped every time, after `warmUp` unmeasured pairs. */
-export function paired(first: () => void, second: () => void, pairs: number, warmUp = 10): PairedResult {
-  const times: [number, number][] = [];
-  for (let i = -warmUp; i < pairs; i++) {
-    const swapped = i % 2 === 0;
-    const a = milliseconds(swapped ? second : first);
-    const b = milliseconds(swapped ? first : second);
-    if (i >= 0) times.push(swapped ? [b, a] : [a, b]);
-  }
+/** Of `[first, second]` milliseconds of each pair. */
+export function summarise(times: readonly (readonly [first: number, second: number])[]): PairedResult {
   const ratios = times.map(([a, b]) => b / a);
   return {
     first: quantile(
@@ -42,6 +35,18 @@ export function paired(first: () => void, second: () => void, pairs: number, war
     ),
     ratio: quantile(ratios, 0.5),
     spread: [quantile(ratios, 0.25), quantile(ratios, 0.75)],
-    pairs,
+    pairs: times.length,
   };
+}
+
+/** Runs both in turn, the order swapped every time, after `warmUp` unmeasured pairs. */
+export function paired(first: () => void, second: () => void, pairs: number, warmUp = 10): PairedResult {
+  const times: [number, number][] = [];
+  for (let i = -warmUp; i < pairs; i++) {
+    const swapped = i % 2 === 0;
+    const a = milliseconds(swapped ? second : first);
+    const b = milliseconds(swapped ? first : second);
+    if (i >= 0) times.push(swapped ? [b, a] : [a, b]);
+  }
+  return summarise(times);
 }
