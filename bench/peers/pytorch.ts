@@ -34,7 +34,12 @@ class PythonProcess {
   #workloads = 0;
 
   constructor(threads: number) {
-    this.#process = spawn(findPython(), [path.join(import.meta.dirname, "pytorch.py"), String(threads)]);
+    // -B: no __pycache__ folder beside the sources.
+    this.#process = spawn(findPython(), [
+      "-B",
+      path.join(import.meta.dirname, "pytorch.py"),
+      String(threads),
+    ]);
     this.#process.stderr.on("data", (text) => {
       this.#errors += text;
     });
