@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     include: [
       "test/{engine,edges,checkpoint,methods,backwardPasses,customGradient,registry,gradcheck}.test.ts",
+      "test/{tensor,layers,nn,cost}.test.ts",
       "test/ops/*.test.ts",
     ],
     pool: "forks",
