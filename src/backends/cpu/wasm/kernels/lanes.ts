@@ -1,0 +1,184 @@
+/**
+ * Prints a pointwise expression as arithmetic on four f32 lanes.
+ *
+ * What no input enters (1 − β of a moving average) is computed once per run in f64; those numbers and every step
+ * with an input are rounded to f32. A sum of products is not contracted, so ordinary arithmetic gives the same bits
+ * on every engine. A comparison is a mask of ones or zeros where `select` reads it and the number 1 or 0 where
+ * arithmetic does.
+ */
+import {
+  type BinaryFunction,
+  type Expression,
+  parameter,
+  type UnaryFunction,
+  usedInputs,
+} from "../../../expression.ts";
+import type { Expression as Code, Local, Operand } from "../encoder/index.ts";
+import { expLanes, type Lanes, logLanes, sigmoidLanes, softplusLanes, tanhLanes } from "./elementary.ts";
+
+type Vector = Local<"v128">;
+
+/** Where inputs and run-time numbers are found. */
+export interface Sources extends Lanes {
+  readonly input: (index: number) => Vector;
+  readonly parameter: (index: number) => Vector;
+}
+
+/** A subexpression in lanes, and whether they are all ones or all zeros. */
+interface Value {
+  readonly vector: Vector;
+  readonly isMask: boolean;
+}
+
+const elementary: readonly UnaryFunction[] = ["exp", "log", "tanh", "sigmoid", "softplus"];
+
+function some(e: Expression, holds: (node: Expression) => boolean): boolean {
+  if (holds(e)) return true;
+  if (e.kind === "unary") return some(e.x, holds);
+  if (e.kind === "binary") return some(e.a, holds) || some(e.b, holds);
+  return e.kind === "select" && [e.test, e.yes, e.no].some((child) => some(child, holds));
+}
+
+/** False for `pow`: as exp(b · log(a)) it would lose up to 7 bits in f32, and networks hardly use it. */
+export function isPrintable(e: Expression): boolean {
+  return !some(e, (node) => node.kind === "binary" && node.name === "pow");
+}
+
+/** Whether the expression takes tens of instructions, beside which those of the loop do not count. */
+export function isLong(e: Expression): boolean {
+  return some(e, (node) => node.kind === "unary" && elementary.includes(node.name));
+}
+
+function unaryLanes(lanes: Lanes, name: UnaryFunction, x: Vector): Code<"v128"> {
+  const { f, constant, bits } = lanes;
+  const { f32x4, v128 } = f;
+  switch (name) {
+    case "neg":
+    case "sqrt":
+    case "abs":
+    case "floor":
+      return f32x4[name](x);
+    case "sign": {
+      const one = v128.or(v128.and(x, bits(0x80000000)), constant(1));
+      return v128.bitselect(one, x, f32x4.gt(f32x4.abs(x), constant(0)));
+    }
+    case "exp":
+      return expLanes(lanes, x);
+    case "log":
+      return logLanes(lanes, x);
+    case "tanh":
+      return tanhLanes(lanes, x);
+    case "sigmoid":
+      return sigmoidLanes(lanes, x);
+    case "softplus":
+      return softplusLanes(lanes, x);
+  }
+}
+
+function binaryLanes({ f: { f32x4 } }: Lanes, name: BinaryFunction, a: Vector, b: Vector): Code<"v128"> {
+  switch (name) {
+    case "less":
+      return f32x4.lt(a, b);
+    case "lessEqual":
+      return f32x4.le(a, b);
+    case "equal":
+      return f32x4.eq(a, b);
+    case "notEqual":
+      return f32x4.ne(a, b);
+    case "pow":
+      throw new Error("pointwise: pow has no SIMD form; isPrintable() tells before");
+    default:
+      return f32x4[name](a, b);
+  }
+}
+
+/** The same text for the same expression; JSON alone writes -0 as 0, and infinities and NaN as null. */
+function keyOf(e: Expression): string {
+  const write = (_: string, value: unknown) =>
+    typeof value === "number" ? (Object.is(value, -0) ? "-0" : String(value)) : value;
+  return JSON.stringify(e, write);
+}
+
+/** The expression with its largest subexpressions without inputs as run-time numbers, and these subexpressions. */
+export function takeOutNumbers(e: Expression): {
+  readonly expression: Expression;
+  readonly numbers: readonly Expression[];
+} {
+  const numbers = new Map<string, { readonly number: Expression; readonly index: number }>();
+  const take = (node: Expression): Expression => {
+    if (node.kind === "constant" || node.kind === "input") return node;
+    if (usedInputs(node).length === 0) {
+      const key = keyOf(node);
+      const { index } = numbers.get(key) ?? { index: numbers.size };
+      numbers.set(key, { number: node, index });
+      return parameter(index);
+    }
+    if (node.kind === "unary") return { ...node, x: take(node.x) };
+    if (node.kind === "binary") return { ...node, a: take(node.a), b: take(node.b) };
+    if (node.kind === "select")
+      return { ...node, test: take(node.test), yes: take(node.yes), no: take(node.no) };
+    return node;
+  };
+  const expression = take(e);
+  return { expression, numbers: [...numbers.values()].map(({ number }) => number) };
+}
+
+const comparisons: readonly BinaryFunction[] = ["less", "lessEqual", "equal", "notEqual"];
+const isZero = (e: Expression): boolean => e.kind === "constant" && Object.is(e.value, 0);
+
+/** Writes the arithmetic of `e` and gives its value; a subexpression that occurs twice is computed once. */
+export function printLanes(e: Expression, sources: Sources): Vector {
+  const { f, constant } = sources;
+  const { v128, f32x4 } = f;
+  const known = new Map<string, Value>();
+  const local = (value: Operand<"v128">): Vector => ("index" in value ? value : f.let(value));
+  const once = (key: string, isMask: boolean, compute: () => Operand<"v128">): Value => {
+    const value = known.get(key) ?? { vector: local(compute()), isMask };
+    known.set(key, value);
+    return value;
+  };
+  const numberOf = ({ vector, isMask }: Value): Vector =>
+    isMask ? once(`number ${vector.index}`, false, () => v128.and(vector, constant(1))).vector : vector;
+  const maskOf = ({ vector, isMask }: Value): Vector =>
+    isMask ? vector : once(`mask ${vector.index}`, true, () => f32x4.ne(vector, constant(0))).vector;
+  const number = (node: Expression): Vector => numberOf(print(node));
+
+  const print = (node: Expression): Value => {
+    switch (node.kind) {
+      case "input":
+        return { vector: sources.input(node.index), isMask: false };
+      case "parameter":
+        return { vector: sources.parameter(node.index), isMask: false };
+      case "constant":
+        return once(`constant ${Object.is(node.value, -0) ? "-0" : node.value}`, false, () =>
+          constant(node.value),
+        );
+      case "unary": {
+        const x = number(node.x);
+        return once(`${node.name} ${x.index}`, false, () => unaryLanes(sources, node.name, x));
+      }
+      case "binary": {
+        const [a, b] = [number(node.a), number(node.b)];
+        const isMask = comparisons.includes(node.name);
+        return once(`${node.name} ${a.index} ${b.index}`, isMask, () =>
+          binaryLanes(sources, node.name, a, b),
+        );
+      }
+      case "select": {
+        const test = maskOf(print(node.test));
+        // Blending takes three instructions without AVX-512, masking one.
+        if (isZero(node.yes)) {
+          const no = number(node.no);
+          return once(`unless ${test.index} ${no.index}`, false, () => v128.andnot(no, test));
+        }
+        const yes = number(node.yes);
+        if (isZero(node.no)) return once(`when ${test.index} ${yes.index}`, false, () => v128.and(yes, test));
+        const no = number(node.no);
+        return once(`select ${test.index} ${yes.index} ${no.index}`, false, () =>
+          v128.bitselect(yes, no, test),
+        );
+      }
+    }
+  };
+  return number(e);
+}

@@ -1,0 +1,259 @@
+/**
+ * Pointwise expressions as SIMD loops, compiled when they first run.
+ *
+ * One function per expression and pattern of inner strides walks all axes itself, so a broadcast or a channel slice
+ * costs no call per row. The innermost axis is taken four lanes at a time; what remains of a row is one more vector
+ * of which only the lanes inside are stored (it may read beyond the row, never write), so every element goes through
+ * the same arithmetic exactly once, also when the output is an input.
+ *
+ * Measured in ns per element of [64, 32, 14, 14], against the JavaScript loop on the same memory (Node 20, one core
+ * of a busy EPYC; a plain copy takes 0.09, so what follows moves memory as fast as that):
+ *
+ *     relu 0.10 (7.1)             its gradient 0.15 (8.9)       a channel's scale and shift 0.11 (1.9)
+ *     x += y 0.11 (2.6)           into channels 0.11 (2.7)      momentum 0.18 (3.5), parameter step 0.11 (2.6)
+ *     exp 0.85 (14)               log 1.6 (11)                  sigmoid 0.86 (15), silu 0.94 (16)
+ *     tanh 1.7 (22)               softplus 2.5 (29)             mish 6.1 (58)
+ *
+ * One vector per turn instead of four takes 15 to 40 per cent longer; in the elementary functions more than one
+ * changes nothing or spills registers. The first call of a pattern costs 1 to 3 ms once V8 is warm, a small one
+ * afterwards 1 to 3 µs. A step of the example's DenseNet spends 5 ms here instead of 97 to 120.
+ */
+import type { HostKernel, HostView } from "../../../backend.ts";
+import { type Expression, evaluate } from "../../../expression.ts";
+import { collapseAxes } from "../../collapse.ts";
+import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
+import { addressOf, type WasmFunction, type WasmRuntime } from "../runtime.ts";
+import { isLong, isPrintable, printLanes, takeOutNumbers } from "./lanes.ts";
+
+interface PointwiseAttributes {
+  readonly expression: Expression;
+  readonly parameters: readonly number[];
+}
+
+const floatBytes = 4;
+const vectorBytes = 16;
+/** Vectors per turn of the loop where the loop itself would take a good part of the time. */
+const unrolled = 4;
+/** Words of the table below: more than any op needs, checked all the same. */
+const tableWords = 256;
+
+/** What a function is compiled for. */
+interface Pattern {
+  readonly rank: number;
+  /** Per input: 1 when its innermost axis is dense, 0 when it is broadcast. */
+  readonly inner: readonly number[];
+  readonly parameterCount: number;
+}
+
+/**
+ * The words a function reads, in this order: the addresses of output and inputs, the run-time numbers (f32), the
+ * extents outermost first, and per outer axis, outermost first, by how many bytes each operand's address grows after
+ * a turn of that axis.
+ */
+function tableLayout({ rank, inner, parameterCount }: Pattern) {
+  const operands = inner.length + 1;
+  const parameters = operands;
+  const shape = parameters + parameterCount;
+  const steps = shape + rank;
+  return { operands, parameters, shape, steps, words: steps + operands * (rank - 1) };
+}
+
+function printLoops(
+  f: FunctionBuilder,
+  table: Local<"i32">,
+  e: Expression,
+  pattern: Pattern,
+  fused: boolean,
+): void {
+  const { i32, v128 } = f;
+  const { rank, inner, parameterCount } = pattern;
+  const layout = tableLayout(pattern);
+  const word = (index: number) => i32.load(table, floatBytes * index);
+  const numbers = (count: number) => Array.from({ length: count }, (_, i) => i);
+  const pointers = numbers(layout.operands).map((i) => f.let(word(i), `pointer${i}`));
+  const parameters = numbers(parameterCount).map((i) =>
+    f.let(v128.load32_splat(table, floatBytes * (layout.parameters + i)), `parameter${i}`),
+  );
+  const splats = inner.map((_, i) => f.local("v128", `splat${i}`));
+  const bytes = f.let(i32.shl(word(layout.shape + rank - 1), 2), "bytes");
+  const at = f.local("i32", "at");
+  // V8 keeps constants out of the loop by itself: locals set before it measured the same.
+  const constant = (value: number) => v128.const(new Float32Array(4).fill(value));
+  const bits = (value: number) => v128.const(new Int32Array(4).fill(value));
+
+  /** The vector at byte `at + offset` of the row. */
+  const compute = (offset: number): Local<"v128"> => {
+    const loaded = new Map<number, Local<"v128">>();
+    const input = (index: number): Local<"v128"> => {
+      if (inner[index] === 0) return splats[index];
+      const vector = loaded.get(index) ?? f.let(v128.load(i32.add(pointers[index + 1], at), offset));
+      loaded.set(index, vector);
+      return vector;
+    };
+    return printLanes(e, { f, fused, constant, bits, input, parameter: (index) => parameters[index] });
+  };
+
+  const row = (): void => {
+    inner.forEach((stride, i) => {
+      if (stride === 0) splats[i].set(v128.load32_splat(pointers[i + 1]));
+    });
+    at.set(0);
+    if (!isLong(e)) {
+      const turn = unrolled * vectorBytes;
+      const end = f.let(i32.and(bytes, -turn));
+      f.forPointer(at, 0, end, turn, () => {
+        for (let offset = 0; offset < turn; offset += vectorBytes) {
+          const value = compute(offset);
+          v128.store(i32.add(pointers[0], at), value, offset);
+        }
+      });
+    }
+    f.while(
+      () => i32.lt_u(at, bytes),
+      () => {
+        const value = compute(0);
+        const to = f.let(i32.add(pointers[0], at), "to");
+        at.set(i32.add(at, vectorBytes));
+        f.if(
+          i32.le_u(at, bytes),
+          () => v128.store(to, value),
+          () => storePart(f, to, value, bytes),
+        );
+      },
+    );
+  };
+
+  const loop = (axis: number): void => {
+    if (axis === rank - 1) {
+      row();
+      return;
+    }
+    const turns = f.let(word(layout.shape + axis), `turns${axis}`);
+    f.while(
+      () => turns,
+      () => {
+        loop(axis + 1);
+        pointers.forEach((pointer, i) => {
+          pointer.set(i32.add(pointer, word(layout.steps + layout.operands * axis + i)));
+        });
+        turns.set(i32.sub(turns, 1));
+      },
+    );
+  };
+  loop(0);
+}
+
+/** Stores the first 1, 2 or 3 lanes, as `bytes` modulo 16 says. */
+function storePart(f: FunctionBuilder, to: Local<"i32">, value: Local<"v128">, bytes: Local<"i32">): void {
+  const { i32, v128 } = f;
+  f.if(
+    i32.and(bytes, 8),
+    () => {
+      v128.store64_lane(to, value, 0);
+      f.if(i32.and(bytes, 4), () => v128.store32_lane(to, value, 2, 8));
+    },
+    () => v128.store32_lane(to, value, 0),
+  );
+}
+
+/** An expression as its functions see it: `numbers` are computed when it runs, the rest for each element. */
+interface Program {
+  readonly expression: Expression;
+  readonly numbers: readonly Expression[];
+  /** By pattern. */
+  readonly functions: Map<string, WasmFunction>;
+}
+
+/** The expression as profiles show it: `select(lessEqual(x0, 0), 0, x0)`. */
+function textOf(e: Expression): string {
+  switch (e.kind) {
+    case "input":
+      return `x${e.index}`;
+    case "parameter":
+      return `p${e.index}`;
+    case "constant":
+      return String(e.value);
+    case "unary":
+      return `${e.name}(${textOf(e.x)})`;
+    case "binary":
+      return `${e.name}(${textOf(e.a)}, ${textOf(e.b)})`;
+    case "select":
+      return `select(${textOf(e.test)}, ${textOf(e.yes)}, ${textOf(e.no)})`;
+  }
+}
+
+function compile(runtime: WasmRuntime, e: Expression, pattern: Pattern): WasmFunction {
+  const module = new ModuleBuilder("pointwise");
+  const name = `pointwise ${textOf(e).slice(0, 80)}`;
+  runtime.importMemory(module);
+  module.func(name, { params: { table: "i32" } }, (f, { table }) =>
+    printLoops(f, table, e, pattern, runtime.fused),
+  );
+  return runtime.instantiate(module)[name];
+}
+
+/**
+ * The fast kernel. It leaves to `fallback`: operands that are not f32 (the booleans of comparisons and of `where`,
+ * which no network's training step uses), inner axes with gaps, and `pow`.
+ */
+export function pointwiseKernel(
+  runtime: WasmRuntime,
+  fallback: HostKernel<PointwiseAttributes>,
+): HostKernel<PointwiseAttributes> {
+  /** Null where the expression cannot be printed. */
+  const programs = new WeakMap<Expression, Program | null>();
+  const table = runtime.scratch("pointwise table", floatBytes * tableWords);
+  const integers = new Int32Array(runtime.memory.memory.buffer, table, tableWords);
+  const floats = new Float32Array(runtime.memory.memory.buffer, table, tableWords);
+
+  function programOf(e: Expression): Program | null {
+    let program = programs.get(e);
+    if (program === undefined) {
+      const split = takeOutNumbers(e);
+      program = isPrintable(split.expression) ? { ...split, functions: new Map() } : null;
+      programs.set(e, program);
+    }
+    return program;
+  }
+
+  return (inputs, output, attributes) => {
+    const operands: readonly HostView[] = [output, ...inputs];
+    const program = programOf(attributes.expression);
+    if (!program || !runtime.accepts(operands)) return fallback(inputs, output, attributes);
+    const { shape, strides } = collapseAxes(operands);
+    if (shape.includes(0)) return;
+    if (shape.length === 0) {
+      shape.push(1);
+      for (const axes of strides) axes.push(1);
+    }
+    const rank = shape.length;
+    const [outer, ...inner] = strides.map((axes) => axes[rank - 1]);
+    const { expression, numbers, functions } = program;
+    const pattern = { rank, inner, parameterCount: numbers.length };
+    const layout = tableLayout(pattern);
+    if (outer !== 1 || inner.some((stride) => stride !== 0 && stride !== 1) || layout.words > tableWords)
+      return fallback(inputs, output, attributes);
+    const key = `${rank}:${inner.join()}`;
+    let run = functions.get(key);
+    if (!run) {
+      run = compile(runtime, expression, pattern);
+      functions.set(key, run);
+    }
+    operands.forEach((operand, i) => {
+      integers[i] = addressOf(operand);
+    });
+    numbers.forEach((number, i) => {
+      floats[layout.parameters + i] = evaluate(number, [], attributes.parameters);
+    });
+    integers.set(shape, layout.shape);
+    strides.forEach((axes, i) => {
+      // The inner loops leave an address where their last turn put it.
+      let inside = 0;
+      for (let axis = rank - 2; axis >= 0; axis--) {
+        integers[layout.steps + layout.operands * axis + i] = floatBytes * (axes[axis] - inside);
+        inside = shape[axis] * axes[axis];
+      }
+    });
+    run(table);
+  };
+}
