@@ -235,6 +235,31 @@ describe("functions of one argument", () => {
   });
 });
 
+describe("derivatives of functions that saturate", () => {
+  it.each(["sigmoid", "tanh"] as const)("of %s keep their digits where the function is 1", (name) => {
+    const derivative = e.differentiate({ kind: "unary", name, x }, 0);
+    if (!derivative) throw new Error(`${name} has no derivative`);
+    // Two objects for the same square, as remapping the inputs of a gradient makes them.
+    const expression = e.remapInputs(derivative, [0]);
+    const values = Float32Array.from({ length: 400 }, (_, i) => i / 5 - 40);
+    const exact = (v: number): number => {
+      const u = Math.exp(-Math.abs(name === "tanh" ? 2 * v : v));
+      return ((name === "tanh" ? 4 : 1) * u) / (1 + u) ** 2;
+    };
+    for (const kernel of kernels) {
+      const got = apply(kernel, expression, values);
+      for (let i = 0; i < values.length; i++)
+        if (!(Math.abs(got[i] - exact(values[i])) <= 5e-7 * exact(values[i])))
+          expect.fail(`d ${name}(${values[i]}) is ${got[i]}, should be ${exact(values[i])}`);
+      expect([...apply(kernel, expression, Float32Array.from(specials.slice(0, 3)))]).toEqual([
+        Number.NaN,
+        0,
+        0,
+      ]);
+    }
+  });
+});
+
 describe("comparisons and choices", () => {
   const pairs = specials.flatMap((a) => specials.map((b) => [a, b] as const));
   const both = [0, 1].map((i) => Float32Array.from(pairs, (pair) => pair[i]));

@@ -7,9 +7,16 @@
  * arithmetic does.
  */
 import {
+  abs,
+  add,
   type BinaryFunction,
+  div,
   type Expression,
+  exp,
+  mul,
+  neg,
   parameter,
+  sigmoid,
   type UnaryFunction,
   usedInputs,
 } from "../../../expression.ts";
@@ -99,8 +106,25 @@ function keyOf(e: Expression): string {
   return JSON.stringify(e, write);
 }
 
-/** The expression with its largest subexpressions without inputs as run-time numbers, and these subexpressions. */
-export function takeOutNumbers(e: Expression): {
+/**
+ * 1 − f for a saturated f as derivatives have it, null for anything else. f32 would cancel it to 0 where f64 has eight
+ * digits left: 1 − σ(x) = σ(−x), and 1 − tanh²(x) = 4u / (1 + u)² with u = exp(−2 |x|).
+ */
+function complement({ a, b }: { readonly a: Expression; readonly b: Expression }): Expression | null {
+  if (a.kind !== "constant" || a.value !== 1) return null;
+  if (b.kind === "unary" && b.name === "sigmoid") return sigmoid(neg(b.x));
+  const isSquare = b.kind === "binary" && b.name === "mul" && keyOf(b.a) === keyOf(b.b);
+  if (!isSquare || b.a.kind !== "unary" || b.a.name !== "tanh") return null;
+  const u = exp(mul(-2, abs(b.a.x)));
+  const sum = add(1, u);
+  return div(mul(4, u), mul(sum, sum));
+}
+
+/**
+ * The expression for f32: its largest subexpressions without inputs as run-time numbers, which are given beside it,
+ * and complements without their cancellation.
+ */
+export function prepare(e: Expression): {
   readonly expression: Expression;
   readonly numbers: readonly Expression[];
 } {
@@ -114,7 +138,10 @@ export function takeOutNumbers(e: Expression): {
       return parameter(index);
     }
     if (node.kind === "unary") return { ...node, x: take(node.x) };
-    if (node.kind === "binary") return { ...node, a: take(node.a), b: take(node.b) };
+    if (node.kind === "binary") {
+      const form = node.name === "sub" ? complement(node) : null;
+      return form ? take(form) : { ...node, a: take(node.a), b: take(node.b) };
+    }
     if (node.kind === "select")
       return { ...node, test: take(node.test), yes: take(node.yes), no: take(node.no) };
     return node;

@@ -23,7 +23,7 @@ import { type Expression, evaluate } from "../../../expression.ts";
 import { collapseAxes } from "../../collapse.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
 import { addressOf, type WasmFunction, type WasmRuntime } from "../runtime.ts";
-import { isLong, isPrintable, printLanes, takeOutNumbers } from "./lanes.ts";
+import { isLong, isPrintable, prepare, printLanes } from "./lanes.ts";
 
 interface PointwiseAttributes {
   readonly expression: Expression;
@@ -209,8 +209,8 @@ export function pointwiseKernel(
   function programOf(e: Expression): Program | null {
     let program = programs.get(e);
     if (program === undefined) {
-      const split = takeOutNumbers(e);
-      program = isPrintable(split.expression) ? { ...split, functions: new Map() } : null;
+      const prepared = prepare(e);
+      program = isPrintable(prepared.expression) ? { ...prepared, functions: new Map() } : null;
       programs.set(e, program);
     }
     return program;
