@@ -2,18 +2,24 @@
  * WebAssembly SIMD kernels, emitted at run time. Lives here: the encoder, the shared memory, and in `kernels/` what is
  * faster than the typed-array loops. May import from `backends/` only.
  */
+import type { HostKernelSet } from "../../backend.ts";
 import { loops } from "../loops/index.ts";
 import { enableRelaxedSimd, type RelaxedSimd, wasmFeatures, webAssembly } from "./encoder/index.ts";
+import { batchNormKernels } from "./kernels/batchNorm.ts";
 import { conv2dKernels } from "./kernels/conv2d.ts";
+import { copyKernels } from "./kernels/copy.ts";
 import { planeKernels } from "./kernels/planes.ts";
+import { poolKernels } from "./kernels/pool.ts";
 import { productKernels } from "./kernels/product.ts";
+import { reduceKernels } from "./kernels/reduce.ts";
+import { sumKernels } from "./kernels/sums.ts";
 import { WasmRuntime } from "./runtime.ts";
 import { SharedMemory } from "./sharedMemory.ts";
 
 /** What the backend runs on when the engine has SIMD and shared memory. */
 export interface WasmSupport {
   readonly memory: SharedMemory;
-  readonly kernels: ReturnType<typeof conv2dKernels>;
+  readonly kernels: HostKernelSet;
   readonly relaxedSimd: RelaxedSimd;
 }
 
@@ -28,9 +34,16 @@ export function createWasmSupport(): WasmSupport | null {
     memory,
     relaxedSimd === "built in" || relaxedSimd === "by flag",
   );
+  const [planes, sums] = [planeKernels(runtime), sumKernels(runtime)];
   return {
     memory,
     relaxedSimd,
-    kernels: conv2dKernels(runtime, productKernels(runtime), planeKernels(runtime), loops),
+    kernels: {
+      ...batchNormKernels(runtime, sums, loops),
+      ...copyKernels(runtime, planes, loops),
+      ...reduceKernels(runtime, sums, loops),
+      ...poolKernels(runtime, planes, sums, loops),
+      ...conv2dKernels(runtime, productKernels(runtime), planes, loops),
+    },
   };
 }

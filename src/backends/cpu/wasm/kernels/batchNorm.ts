@@ -7,6 +7,15 @@
  *
  * and only a channel whose first image misled it, so that the difference would lose more than four bits, is read again
  * with its mean as the shift. What is not finite goes to the loops, whose answers to infinities count.
+ *
+ * Measured against the loops, ns per element of slices [64, 32, 14, 14] and [64, 48, 7, 7] (2.5 GHz Xeon, relaxed SIMD):
+ *
+ *     batchStatistics           1.68 -> 0.11     1.74 -> 0.18
+ *     batchNorm                 1.47 -> 0.11     1.47 -> 0.17
+ *     batchNormSums             1.58 -> 0.16     1.45 -> 0.24
+ *     batchNormInputGradient    1.90 -> 0.16     2.09 -> 0.25
+ *
+ * On [8, 256, 56, 56], beyond the caches, batchNorm takes 0.28 where copying the tensor takes 0.25.
  */
 import type { HostKernel, HostView } from "../../../backend.ts";
 import type { BatchNormAttributes, BatchStatisticsAttributes } from "../../loops/batchNorm.ts";
@@ -24,6 +33,12 @@ export interface BatchNormKernels {
 
 /** A mean so much larger than the deviation (squared) has cost the variance four bits: the shift was a bad one. */
 const worstShift = 16;
+
+/**
+ * With fewer values in a channel its gradient goes to the loops: two values are normalised to -1 and 1 whatever they
+ * are, so that their gradient is what is left where terms a million times its size cancel.
+ */
+export const fewestValues = 16;
 
 /** Element c of a vector [C]. */
 const vectorAt = ({ data, offset, strides }: HostView, c: number): number => data[offset + c * strides[0]];
@@ -189,9 +204,9 @@ export function batchNormKernels(
   const batchNormInputGradient: BatchNormKernels["batchNormInputGradient"] = (inputs, output, attributes) => {
     const [x, weight, gradient, statistics, totals] = inputs;
     const layout = rowsIn([x, gradient, output]);
-    if (!layout) return fallback.batchNormInputGradient(inputs, output, attributes);
     const [N, C] = x.shape;
-    const count = N * layout.rows * layout.columns;
+    const count = layout ? N * layout.rows * layout.columns : 0;
+    if (!layout || count < fewestValues) return fallback.batchNormInputGradient(inputs, output, attributes);
     const address = scratch("coefficients", floatBytes * coefficientFloats * C);
     const coefficients = floatsAt(address, coefficientFloats * C);
     for (let c = 0, at = 0; c < C; c++, at += coefficientFloats) {

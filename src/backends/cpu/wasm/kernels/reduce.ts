@@ -6,6 +6,10 @@
  *
  * The first is `sums` of sums.ts. The second adds up rows of a strip of 16 columns in f32, 16 rows at most, then in
  * f64; both have the rounding bound of sums.ts. Anything else goes to the loops.
+ *
+ * Measured against the loops, ns per element of [64, 32, 14, 14]: over 0, 2 and 3 0.75 -> 0.09, over 2 and 3
+ * 0.83 -> 0.11, over 0 2.4 -> 0.08, full 0.75 -> 0.06; of [64, 48, 7, 7]: 0.81 -> 0.11, 1.1 -> 0.24, 2.4 -> 0.08,
+ * 0.75 -> 0.06.
  */
 import type { HostKernel, HostView } from "../../../backend.ts";
 import { collapseAxes } from "../../collapse.ts";

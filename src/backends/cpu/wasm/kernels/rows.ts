@@ -78,9 +78,23 @@ export function firstLanes(f: FunctionBuilder, count: Local<"i32">): Expression<
   return f.i32x4.lt_s(f.v128.const(Int32Array.of(0, 1, 2, 3)), f.i32x4.splat(count));
 }
 
+/** Four lanes of two vectors: 0 to 3 are those of `a`, 4 to 7 those of `b`. */
+export function pickLanes(
+  f: FunctionBuilder,
+  a: Local<"v128">,
+  b: Local<"v128">,
+  lanes: readonly [number, number, number, number],
+): Expression<"v128"> {
+  return f.i8x16.shuffle(
+    a,
+    b,
+    lanes.flatMap((lane) => [0, 1, 2, 3].map((byte) => 4 * lane + byte)),
+  );
+}
+
 /** The upper two lanes in the place of the lower two. */
 export function upperHalf(f: FunctionBuilder, vector: Local<"v128">): Expression<"v128"> {
-  return f.i8x16.shuffle(vector, vector, [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7]);
+  return pickLanes(f, vector, vector, [2, 3, 0, 1]);
 }
 
 /** Stores the first `count` lanes, 1 to 3 of them. */
@@ -101,43 +115,67 @@ export function storeFirstLanes(
   );
 }
 
+/** An operand of a row: where its row begins, and how many of its floats belong to one column. */
+export type Strip = readonly [row: Local<"i32">, floatsPerColumn: number];
+
 /**
- * Writes `columns` floats from `to` on, in vectors; the last one overlaps the one before instead of being narrow.
+ * Visits a row four columns at a time; the last visit overlaps the one before instead of being narrow, so each must
+ * compute its columns from operands that it does not write.
  *
- * @param value computes the four floats at `offset` bytes from the pointers, which are those of `from`, moved along
+ * @param visit gets the operands' addresses, moved along; the group of columns among those unrolled, 16 bytes times
+ *   the floats per column after another; and in a row of fewer than four columns how many there are
+ */
+export function forEachGroup(
+  f: FunctionBuilder,
+  strips: readonly Strip[],
+  columns: Local<"i32">,
+  visit: (addresses: readonly Local<"i32">[], group: number, count: Local<"i32"> | null) => void,
+): void {
+  const { i32 } = f;
+  const unroll = 4;
+  const at = strips.map(([row], i) => f.let(row, `at${i}`));
+  const left = f.let(columns, "left");
+  const groups = (count: number) => () => {
+    for (let group = 0; group < count; group++) visit(at, group, null);
+    for (const [i, [, floats]] of strips.entries())
+      at[i].set(i32.add(at[i], 4 * floatBytes * floats * count));
+    left.set(i32.sub(left, 4 * count));
+  };
+  f.if(
+    i32.ge_s(columns, 4),
+    () => {
+      f.while(() => i32.ge_s(left, 4 * unroll), groups(unroll));
+      f.while(() => i32.ge_s(left, 4), groups(1));
+      f.if(left, () => {
+        // Back so far that the last group ends where the row does.
+        left.set(i32.sub(left, 4));
+        for (const [i, [, floats]] of strips.entries())
+          at[i].set(i32.add(at[i], i32.mul(left, floatBytes * floats)));
+        visit(at, 0, null);
+      });
+    },
+    () => visit(at, 0, columns),
+  );
+}
+
+/**
+ * Writes a row of `columns` floats.
+ *
+ * @param floatsPerColumn how many floats of each operand `from` belong to one that is written
+ * @param value computes the four floats whose operands are `offset` bytes from the addresses
  */
 export function writeRow(
   f: FunctionBuilder,
   from: readonly Local<"i32">[],
   to: Local<"i32">,
   columns: Local<"i32">,
-  value: (pointers: readonly Local<"i32">[], offset: number) => Expression<"v128">,
+  value: (addresses: readonly Local<"i32">[], offset: number) => Expression<"v128">,
+  floatsPerColumn = 1,
 ): void {
-  const { i32, v128 } = f;
-  const at = from.map((pointer, i) => f.let(pointer, `from${i}`));
-  const out = f.let(to, "out");
-  const left = f.let(columns, "left");
-  const move = (bytes: Local<"i32"> | number) => {
-    for (const pointer of [...at, out]) pointer.set(i32.add(pointer, bytes));
-  };
-  const unroll = 4;
-  f.if(
-    i32.ge_s(columns, 4),
-    () => {
-      const step = (count: number) => () => {
-        for (let u = 0; u < count; u++) v128.store(out, value(at, 16 * u), 16 * u);
-        move(16 * count);
-        left.set(i32.sub(left, 4 * count));
-      };
-      f.while(() => i32.ge_s(left, 4 * unroll), step(unroll));
-      f.while(() => i32.ge_s(left, 4), step(1));
-      f.if(left, () => {
-        // Back so far that the last vector ends where the row does.
-        left.set(i32.shl(i32.sub(left, 4), 2));
-        move(left);
-        v128.store(out, value(at, 0));
-      });
-    },
-    () => storeFirstLanes(f, out, f.let(value(at, 0)), columns),
-  );
+  const strips = [to, ...from].map((row, i): Strip => [row, i === 0 ? 1 : floatsPerColumn]);
+  forEachGroup(f, strips, columns, ([out, ...addresses], group, count) => {
+    const result = value(addresses, 16 * floatsPerColumn * group);
+    if (count) storeFirstLanes(f, out, f.let(result), count);
+    else f.v128.store(out, result, 16 * group);
+  });
 }
