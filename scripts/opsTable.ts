@@ -21,7 +21,7 @@ function cpuKernel({ name, kind, samples }: RegisteredOp): string {
   const [sample] = samples();
   const isPointwise =
     typeof sample?.attributes === "object" && sample.attributes && "expression" in sample.attributes;
-  return isPointwise ? "printed" : "reference";
+  return isPointwise ? "SIMD, printed" : "reference";
 }
 
 function gradient({ differentiable }: RegisteredOp): string {
@@ -42,8 +42,8 @@ export function renderOpsTable(): string {
 Generated from the registry by \`npm run docs:ops\`; a test keeps it up to date.
 
 Every gradient is written with other ops of this table, so it can be differentiated again. On the CPU an op is a
-*SIMD* kernel in WebAssembly, a blocked typed-array *loop*, a loop *printed* from its expression, the plain *reference* loop of its file, or a
-*view* that moves no data.
+*SIMD* kernel in WebAssembly (*printed* from its expression for pointwise ops), a blocked typed-array *loop*, the plain
+*reference* loop of its file, or a *view* that moves no data.
 
 | op | what it computes | gradient flows to | CPU |
 |---|---|---|---|

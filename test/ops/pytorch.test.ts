@@ -133,12 +133,14 @@ const replays: Readonly<Record<string, Replay>> = {
 };
 
 /** Gradients in which PyTorch 1.13 itself is not exact, and how far it is off. */
-function gradientTolerance({ op, name }: Case): number {
+function gradientTolerance({ op, name }: Case, { float }: Setting): number {
   // Its hardsigmoid_backward multiplies by 1/6 in single precision.
   if (op === "hardsigmoid") return 1e-7;
   // Its upsample_nearest2d_backward divides by 2 where the extent doubles, whatever the factor (here 2.3) was;
   // that is not the adjoint of its own forward pass.
   if (op === "interpolate" && name === "scale factors 1.5 and 2.3, nearest") return Number.POSITIVE_INFINITY;
+  // Its tanh_backward cancels in 1 - tanh²: 3 % off where tanh is 1 to 15 digits. Ours does too in f64, not in f32.
+  if (op === "tanh" && name === "extremes" && float === "f32") return 0.05;
   return 0;
 }
 
@@ -181,7 +183,7 @@ function replay(test: Case, setting: Setting): void {
     { gradients: [restore(test.upstream, setting)], allowUnused: true },
   );
   names.forEach((name, i) => {
-    const tolerance = Math.max(relative, gradientTolerance(test));
+    const tolerance = Math.max(relative, gradientTolerance(test, setting));
     expectClose(`gradient of ${name}`, gradients[i], test.gradients[name], tolerance);
   });
 }

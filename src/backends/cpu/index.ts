@@ -22,12 +22,12 @@ export function createCpuBackend({ wasm: wanted = true }: CpuOptions = {}): CpuB
   const kernels = { ...loops, pointwise: runPointwise };
   const wasm = wanted ? createWasmSupport() : null;
   if (wasm) {
-    const description = `WebAssembly SIMD for convolutions (fused multiply-add ${wasm.relaxedSimd}), typed-array loops`;
+    const description = `WebAssembly SIMD (fused multiply-add ${wasm.relaxedSimd})`;
     return new CpuBackend({ kernels: { ...kernels, ...wasm.kernels }, memory: wasm.memory, description });
   }
   if (wanted)
     console.warn(
-      "gradweave: this engine has no WebAssembly SIMD with shared memory, convolutions run several times slower; " +
+      "gradweave: this engine has no WebAssembly SIMD with shared memory, training runs many times slower; " +
         "use Node 20 or newer, or in a browser a cross-origin isolated page (COOP and COEP headers)",
     );
   return new CpuBackend({ kernels, description: "typed-array loops" });

@@ -4,11 +4,13 @@
  */
 import type { HostKernelSet } from "../../backend.ts";
 import { loops } from "../loops/index.ts";
+import { runPointwise } from "../pointwise.ts";
 import { enableRelaxedSimd, type RelaxedSimd, wasmFeatures, webAssembly } from "./encoder/index.ts";
 import { batchNormKernels } from "./kernels/batchNorm.ts";
 import { conv2dKernels } from "./kernels/conv2d.ts";
 import { copyKernels } from "./kernels/copy.ts";
 import { planeKernels } from "./kernels/planes.ts";
+import { pointwiseKernel } from "./kernels/pointwise.ts";
 import { poolKernels } from "./kernels/pool.ts";
 import { productKernels } from "./kernels/product.ts";
 import { reduceKernels } from "./kernels/reduce.ts";
@@ -44,6 +46,7 @@ export function createWasmSupport(): WasmSupport | null {
       ...reduceKernels(runtime, sums, loops),
       ...poolKernels(runtime, planes, sums, loops),
       ...conv2dKernels(runtime, productKernels(runtime), planes, loops),
+      pointwise: pointwiseKernel(runtime, runPointwise),
     },
   };
 }

@@ -15,8 +15,8 @@
  *     tanh 1.7 (22)               softplus 2.5 (29)             mish 6.1 (58)
  *
  * One vector per turn instead of four takes 15 to 40 per cent longer; in the elementary functions more than one
- * changes nothing or spills registers. The first call of a pattern costs 1 to 3 ms once V8 is warm, a small one
- * afterwards 1 to 3 µs. A step of the example's DenseNet spends 5 ms here instead of 97 to 120.
+ * changes nothing or spills registers. The first call of a pattern costs 1 to 6 ms, a small one
+ * afterwards 1 to 3 µs. A step of the example's networks spends 5 to 12 ms here instead of 97 to 120.
  */
 import type { HostKernel, HostView } from "../../../backend.ts";
 import { type Expression, evaluate } from "../../../expression.ts";
