@@ -82,7 +82,7 @@ function pairKernels(runtime: WasmRuntime): PairKernels {
   const module = new ModuleBuilder("pool");
   runtime.importMemory(module);
 
-  const define = (name: string, operands: readonly string[], onRow: RowWriter) =>
+  const defineRows = (name: string, operands: readonly string[], onRow: RowWriter) =>
     module.func(
       name,
       { params: { ...Object.assign({}, ...operands.map(place)), ...counts } },
@@ -95,7 +95,7 @@ function pairKernels(runtime: WasmRuntime): PairKernels {
       },
     );
 
-  define("averagePairs", ["top", "bottom", "y"], (f, [top, bottom, y], columns) => {
+  defineRows("averagePairs", ["top", "bottom", "y"], (f, [top, bottom, y], columns) => {
     const quarter = f.let(f.f32x4.splat(0.25), "quarter");
     const value = ([upper, lower]: readonly Local<"i32">[], offset: number) => {
       const [a, b] = pairAt(f, upper, offset);
@@ -107,7 +107,7 @@ function pairKernels(runtime: WasmRuntime): PairKernels {
     writeRow(f, [top, bottom], y, columns, value, 2);
   });
 
-  define("maximumPairs", ["top", "bottom", "y"], (f, [top, bottom, y], columns) => {
+  defineRows("maximumPairs", ["top", "bottom", "y"], (f, [top, bottom, y], columns) => {
     const value = ([upper, lower]: readonly Local<"i32">[], offset: number) => {
       const [a, b] = pairAt(f, upper, offset);
       const [c, d] = pairAt(f, lower, offset);
@@ -117,7 +117,7 @@ function pairKernels(runtime: WasmRuntime): PairKernels {
     writeRow(f, [top, bottom], y, columns, value, 2);
   });
 
-  define("spreadPairs", ["gradient", "top", "bottom"], (f, [gradient, top, bottom], columns) => {
+  defineRows("spreadPairs", ["gradient", "top", "bottom"], (f, [gradient, top, bottom], columns) => {
     const quarter = f.let(f.f32x4.splat(0.25), "quarter");
     const strips: Strip[] = [
       [gradient, 1],
@@ -133,7 +133,7 @@ function pairKernels(runtime: WasmRuntime): PairKernels {
   });
 
   const winnerOperands = ["xTop", "xBottom", "gradient", "top", "bottom"];
-  define("winnerPairs", winnerOperands, (f, [xTop, xBottom, gradient, top, bottom], columns) => {
+  defineRows("winnerPairs", winnerOperands, (f, [xTop, xBottom, gradient, top, bottom], columns) => {
     const { v128 } = f;
     const strips: Strip[] = [
       [xTop, 2],
