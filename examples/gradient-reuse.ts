@@ -26,7 +26,7 @@ const defaults = {
   partialRatio: 0.5,
   fusion: "both" as Fusion,
   seed: 0,
-  sampleEvery: 50,
+  sampleEvery: 100,
   out: "reports",
 };
 
