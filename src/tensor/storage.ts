@@ -27,9 +27,7 @@ export class Storage {
     this.dtype = dtype;
     this.length = length;
     this.memory = backend.allocate(dtype, length, category);
-    // The registry holds the buffer but not the storage; a freed storage unregisters itself.
-    collected.register(this, { backend, buffer: this.memory }, this);
-    this.moveTo(currentScope());
+    this.setOwner(currentScope());
   }
 
   get freed(): boolean {
@@ -52,10 +50,10 @@ export class Storage {
 
   /** Hands the storage to another scope (null: to none, it then lives as long as it is reachable). */
   moveTo(scope: Scope | null): void {
-    if (this.freed) return;
-    this.owner?.remove(this);
-    this.owner = scope;
-    scope?.add(this);
+    if (this.freed || scope === this.owner) return;
+    if (this.owner) this.owner.remove(this);
+    else collected.unregister(this);
+    this.setOwner(scope);
   }
 
   setCategory(category: MemoryCategory): void {
@@ -64,10 +62,20 @@ export class Storage {
 
   free(): void {
     if (!this.memory) return;
-    collected.unregister(this);
-    this.owner?.remove(this);
+    if (this.owner) this.owner.remove(this);
+    else collected.unregister(this);
     this.owner = null;
     this.backend.release(this.memory);
     this.memory = null;
+  }
+
+  /**
+   * A scope frees what it owns; only what no scope owns needs the net. The registry holds the buffer but not the
+   * storage. Registering every temporary of a step would cost more than the temporaries.
+   */
+  private setOwner(scope: Scope | null): void {
+    this.owner = scope;
+    if (scope) scope.add(this);
+    else collected.register(this, { backend: this.backend, buffer: this.buffer }, this);
   }
 }

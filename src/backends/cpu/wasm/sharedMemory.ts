@@ -44,6 +44,8 @@ export class SharedMemory implements HostMemory {
   readonly memory: WasmMemory;
   pooledBytes = 0;
   readonly #free = new Map<number, number[]>();
+  /** By address, the array that was made last. */
+  readonly #lastArrays = new Map<number, { readonly dtype: DType; readonly array: TypedArray }>();
   /** Growth gives the memory a new buffer object; arrays on an older one still see the same bytes. */
   readonly #buffers = new WeakSet<ArrayBufferLike>();
   /** Address 0 stays unused: no tensor lies at a null pointer. */
@@ -56,7 +58,12 @@ export class SharedMemory implements HostMemory {
 
   allocate(dtype: DType, length: number): TypedArray {
     const address = this.allocateBytes(length * bytesPerElement(dtype));
-    return createView(dtype, this.memory.buffer, address, length);
+    // Steps repeat: the same block goes to a tensor of the same kind again and again, and can keep its array.
+    const last = this.#lastArrays.get(address);
+    if (last?.dtype === dtype && last.array.length === length) return last.array;
+    const array = createView(dtype, this.memory.buffer, address, length);
+    this.#lastArrays.set(address, { dtype, array });
+    return array;
   }
 
   release(_dtype: DType, array: TypedArray): void {
