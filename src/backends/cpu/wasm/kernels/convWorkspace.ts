@@ -34,11 +34,17 @@ export interface ScratchImage {
   readonly channelBytes: number;
 }
 
+const knownTaps = new WeakMap<Sweep, { readonly horizontal: Sweep; readonly taps: readonly TapPair[] }>();
+
 /** The taps of a window in row-major order. */
-export function tapsOf(vertical: Sweep, horizontal: Sweep): TapPair[] {
-  return vertical.taps.flatMap((up, r) =>
+export function tapsOf(vertical: Sweep, horizontal: Sweep): readonly TapPair[] {
+  const known = knownTaps.get(vertical);
+  if (known?.horizontal === horizontal) return known.taps;
+  const taps = vertical.taps.flatMap((up, r) =>
     horizontal.taps.map((across, s) => ({ vertical: up, horizontal: across, r, s })),
   );
+  knownTaps.set(vertical, { horizontal, taps });
+  return taps;
 }
 
 /** Pixels of a channel follow each other without a gap. */

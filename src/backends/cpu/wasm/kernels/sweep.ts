@@ -41,16 +41,24 @@ function sweep(
   return { extent, before, stride, length, taps, reach: taps[window - 1].shift };
 }
 
+/** A training step sweeps the same sizes again and again; what is worked out once leaves no garbage later. */
+const known = new Map<string, readonly [vertical: Sweep, horizontal: Sweep]>();
+
 /** The vertical and the horizontal sweep of a convolution of `input` `[N, C, H, W]` by `weight` `[K, C, R, S]`. */
 export function sweeps(
   input: readonly number[],
   weight: readonly number[],
   { stride, padding, dilation }: Conv2dAttributes,
 ): readonly [vertical: Sweep, horizontal: Sweep] {
-  return [
+  const key = [input[2], input[3], weight[2], weight[3], ...stride, ...padding, ...dilation].join();
+  const before = known.get(key);
+  if (before) return before;
+  const both = [
     sweep(input[2], padding[0], padding[1], stride[0], weight[2], dilation[0]),
     sweep(input[3], padding[2], padding[3], stride[1], weight[3], dilation[1]),
-  ];
+  ] as const;
+  known.set(key, both);
+  return both;
 }
 
 /** Where the unpadded positions of a phase are: position i of the phase is i · stride + phase − before. */
