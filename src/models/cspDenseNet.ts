@@ -10,9 +10,7 @@ import {
   stemModules,
 } from "./denseNetParts.ts";
 
-export interface CspDenseNetOptions extends DenseNetOptions, CspOptions {
-  readonly compression?: number;
-}
+export interface CspDenseNetOptions extends DenseNetOptions, CspOptions {}
 
 /**
  * A DenseNet whose every stage sends the share `partialRatio` of its channels around the dense block and fuses the

@@ -7,8 +7,8 @@
  *     dots      D[m][k] += Σ_j Y[m][j] · row_k[j]        its weight gradient
  *
  * Tiles of 4 rows by 3 vectors of 4 columns keep 12 sums, 3 vectors of the row and one broadcast value in x64's 16
- * vector registers. Measured (Node 20, one busy core): 25 to 29 GFLOP/s from depth 32 to 576, against 4 to 5 of the typed-array
- * loops; with fused multiply-add the same, so the loads bind it and not the arithmetic.
+ * vector registers. Measured (Node 20, one busy core): 25 to 29 GFLOP/s from depth 32 to 576, against 4 to 5 of the
+ * typed-array loops; with fused multiply-add the same, so the loads bind it and not the arithmetic.
  */
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
 import { multiplyAdd, type WasmFunction, type WasmRuntime } from "../runtime.ts";
