@@ -12,6 +12,19 @@ import { maxPages, type SharedMemory } from "./sharedMemory.ts";
 /** A kernel as JavaScript calls it: addresses and counts. */
 export type WasmFunction = (...args: readonly number[]) => void;
 
+/**
+ * A kernel over items that do not depend on each other: `(begin, end, scratch, ...args)` does the items from `begin`
+ * to before `end`. `scratch` is the address of memory that no other call uses at the same time.
+ */
+export type RangeFunction = WasmFunction;
+
+export interface RangeOptions {
+  /** What a call needs at its `scratch` address. Default 0. */
+  readonly scratchBytes?: number;
+  /** The smallest number of items worth a call of its own. Default 1. */
+  readonly grain?: number;
+}
+
 export class WasmRuntime {
   readonly memory: SharedMemory;
   /** Whether a · b + c may be rounded once (relaxed SIMD). */
@@ -45,6 +58,16 @@ export class WasmRuntime {
     const address = this.memory.allocateBytes(bytes);
     this.#scratch.set(name, { address, bytes });
     return address;
+  }
+
+  /** Does items 0 to before `items`. The result must not depend on how they are split into calls. */
+  forRange(
+    range: RangeFunction,
+    items: number,
+    args: readonly number[],
+    { scratchBytes = 0 }: RangeOptions = {},
+  ): void {
+    if (items > 0) range(0, items, scratchBytes > 0 ? this.scratch("range", scratchBytes) : 0, ...args);
   }
 
   /** True when all operands are f32 and lie in the shared memory. */
