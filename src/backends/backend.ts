@@ -51,8 +51,13 @@ export type HostKernel<Attributes> = (
   attributes: Attributes,
 ) => void;
 
+/** A host backend's own kernel. It may leave a call to the op's reference loops, which it is given. */
+export type HostBackendKernel<Attributes> = (
+  ...call: [...Parameters<HostKernel<Attributes>>, reference: HostKernel<Attributes>]
+) => void;
+
 /** The kernels a host backend offers; an op without an entry runs its reference loops. */
-export type HostKernelSet = { readonly [K in KernelName]?: HostKernel<KernelAttributes[K]> };
+export type HostKernelSet = { readonly [K in KernelName]?: HostBackendKernel<KernelAttributes[K]> };
 
 /** One kernel launch. `reference` is the op's own plain loop, used by backends that have nothing faster. */
 export interface KernelCall<K extends KernelName = KernelName> {

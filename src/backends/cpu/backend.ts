@@ -75,12 +75,10 @@ export class CpuBackend implements Backend {
   }
 
   run<K extends KernelName>({ kernel, reference, inputs, output, attributes }: KernelCall<K>): void {
-    const run = this.kernels[kernel] ?? reference;
-    run(
-      inputs.map((view) => this.hostView(view)),
-      this.hostView(output),
-      attributes,
-    );
+    const views = inputs.map((view) => this.hostView(view));
+    const own = this.kernels[kernel];
+    if (own) own(views, this.hostView(output), attributes, reference);
+    else reference(views, this.hostView(output), attributes);
   }
 
   write(buffer: Buffer, values: ArrayLike<number>): void {
