@@ -35,6 +35,8 @@ export interface CpuBackendOptions {
   readonly memory?: HostMemory;
   /** What `info()` says of the kernels. */
   readonly description?: string;
+  /** Threads that the kernels use. Default 1. */
+  readonly threads?: number;
   /** Fills freed memory with NaN (or 0xEE bytes), so that a kernel that relies on cleared memory is caught. */
   readonly poison?: boolean;
 }
@@ -46,9 +48,12 @@ export class CpuBackend implements Backend {
   private readonly account = new MemoryAccount();
   private readonly hostMemory: HostMemory;
   private readonly description: string;
+  private readonly threads: number;
 
-  constructor({ kernels, memory = new HeapMemory(), description = "", poison = false }: CpuBackendOptions) {
+  constructor(options: CpuBackendOptions) {
+    const { kernels, memory = new HeapMemory(), description = "", threads = 1, poison = false } = options;
     this.description = description;
+    this.threads = threads;
     this.kernels = kernels;
     this.hostMemory = memory;
     this.poison = poison;
@@ -102,7 +107,7 @@ export class CpuBackend implements Backend {
   }
 
   info(): BackendInfo {
-    return { name: this.name, description: this.description, threads: 1 };
+    return { name: this.name, description: this.description, threads: this.threads };
   }
 
   private create(dtype: DType, length: number): TypedArray {

@@ -9,36 +9,46 @@ import { enableRelaxedSimd, type RelaxedSimd, wasmFeatures, webAssembly } from "
 import { batchNormKernels } from "./kernels/batchNorm.ts";
 import { conv2dKernels } from "./kernels/conv2d.ts";
 import { copyKernels } from "./kernels/copy.ts";
+import { maxKernels } from "./kernels/max.ts";
 import { planeKernels } from "./kernels/planes.ts";
 import { pointwiseKernel } from "./kernels/pointwise.ts";
 import { poolKernels } from "./kernels/pool.ts";
 import { productKernels } from "./kernels/product.ts";
 import { reduceKernels } from "./kernels/reduce.ts";
+import { softmaxKernels } from "./kernels/softmax.ts";
 import { sumKernels } from "./kernels/sums.ts";
 import { WasmRuntime } from "./runtime.ts";
 import { SharedMemory } from "./sharedMemory.ts";
+import type { ThreadPool } from "./threads/pool.ts";
 
 /** What the backend runs on when the engine has SIMD and shared memory. */
 export interface WasmSupport {
   readonly memory: SharedMemory;
   readonly kernels: HostKernelSet;
+  readonly pool: ThreadPool;
   readonly relaxedSimd: RelaxedSimd;
 }
 
-/** Compiles the kernels, or gives null where the engine lacks SIMD or shared memory. */
-export function createWasmSupport(): WasmSupport | null {
+/**
+ * Compiles the kernels, or gives null where the engine lacks SIMD or shared memory.
+ *
+ * @param threads how many kernels may use, the main thread among them
+ */
+export function createWasmSupport(threads = 1): WasmSupport | null {
   const relaxedSimd = enableRelaxedSimd();
-  const { simd, threads } = wasmFeatures();
-  if (!webAssembly || !simd || !threads) return null;
+  const features = wasmFeatures();
+  if (!webAssembly || !features.simd || !features.threads) return null;
   const memory = new SharedMemory(webAssembly);
   const runtime = new WasmRuntime(
     webAssembly,
     memory,
     relaxedSimd === "built in" || relaxedSimd === "by flag",
+    threads,
   );
   const [planes, sums] = [planeKernels(runtime), sumKernels(runtime)];
   return {
     memory,
+    pool: runtime.pool,
     relaxedSimd,
     kernels: {
       ...batchNormKernels(runtime, sums, loops),
@@ -46,6 +56,8 @@ export function createWasmSupport(): WasmSupport | null {
       ...reduceKernels(runtime, sums, loops),
       ...poolKernels(runtime, planes, sums, loops),
       ...conv2dKernels(runtime, productKernels(runtime), planes, loops),
+      ...maxKernels(runtime),
+      ...softmaxKernels(runtime),
       pointwise: pointwiseKernel(runtime, runPointwise),
     },
   };

@@ -8,6 +8,7 @@ import type {
   WebAssemblyEngine,
 } from "./encoder/index.ts";
 import { maxPages, type SharedMemory } from "./sharedMemory.ts";
+import { ThreadPool } from "./threads/pool.ts";
 
 /** A kernel as JavaScript calls it: addresses and counts. */
 export type WasmFunction = (...args: readonly number[]) => void;
@@ -21,28 +22,43 @@ export type RangeFunction = WasmFunction;
 export interface RangeOptions {
   /** What a call needs at its `scratch` address. Default 0. */
   readonly scratchBytes?: number;
-  /** The smallest number of items worth a call of its own. Default 1. */
+  /** The smallest number of items worth a call of its own, as `grainOf` computes it. Default 1. */
   readonly grain?: number;
+}
+
+/** Two cache lines, which processors fetch together: threads do not disturb each other's scratch memory. */
+const scratchAlignment = 128;
+
+/** A thread that takes less than this from the others has cost them more by being told. */
+const worthwhileNanoseconds = 4000;
+
+/** The grain of items that take so long each. */
+export function grainOf(nanosecondsPerItem: number): number {
+  return Math.max(1, Math.ceil(worthwhileNanoseconds / nanosecondsPerItem));
 }
 
 export class WasmRuntime {
   readonly memory: SharedMemory;
   /** Whether a · b + c may be rounded once (relaxed SIMD). */
   readonly fused: boolean;
+  readonly pool: ThreadPool;
   readonly #engine: WebAssemblyEngine;
   readonly #scratch = new Map<string, { address: number; bytes: number }>();
 
-  constructor(engine: WebAssemblyEngine, memory: SharedMemory, fused: boolean) {
+  constructor(engine: WebAssemblyEngine, memory: SharedMemory, fused: boolean, threads = 1) {
     this.#engine = engine;
     this.memory = memory;
     this.fused = fused;
+    this.pool = new ThreadPool(memory.memory, threads);
   }
 
   /** Compiles a module on the shared memory and gives its exported functions. */
   instantiate(module: ModuleBuilder): Readonly<Record<string, WasmFunction>> {
     const compiled = new this.#engine.Module(module.encode());
     const { exports } = new this.#engine.Instance(compiled, { env: { memory: this.memory.memory } });
-    return exports as Readonly<Record<string, WasmFunction>>;
+    const functions = exports as Readonly<Record<string, WasmFunction>>;
+    this.pool.register(compiled, functions);
+    return functions;
   }
 
   /** Imports the shared memory into a module that is being written. */
@@ -60,14 +76,29 @@ export class WasmRuntime {
     return address;
   }
 
-  /** Does items 0 to before `items`. The result must not depend on how they are split into calls. */
+  /**
+   * Does items 0 to before `items`, on all threads where there are enough of them. The result must not depend on how
+   * they are split into calls.
+   */
   forRange(
     range: RangeFunction,
     items: number,
     args: readonly number[],
-    { scratchBytes = 0 }: RangeOptions = {},
+    { scratchBytes = 0, grain = 1 }: RangeOptions = {},
   ): void {
-    if (items > 0) range(0, items, scratchBytes > 0 ? this.scratch("range", scratchBytes) : 0, ...args);
+    const scratchStride = Math.ceil(scratchBytes / scratchAlignment) * scratchAlignment;
+    const scratch = (threads: number) =>
+      scratchStride > 0 ? this.scratch("range", threads * scratchStride) : 0;
+    const { pool } = this;
+    if (pool.threads > 1 && items >= 2 * grain)
+      pool.run(range, {
+        items,
+        itemsPerChunk: pool.itemsPerChunk(items, grain),
+        args,
+        scratch: scratch(pool.threads),
+        scratchStride,
+      });
+    else if (items > 0) range(0, items, scratch(1), ...args);
   }
 
   /** True when all operands are f32 and lie in the shared memory. */

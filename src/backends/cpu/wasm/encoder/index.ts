@@ -1,6 +1,6 @@
 /** The WebAssembly encoder: what kernels are written with. Start at `module.ts`. */
 export type { Label } from "./body.ts";
-export { type WasmMemory, type WebAssemblyEngine, webAssembly } from "./engine.ts";
+export { type WasmMemory, type WasmModule, type WebAssemblyEngine, webAssembly } from "./engine.ts";
 export { enableRelaxedSimd, type RelaxedSimd, wasmFeatures } from "./features.ts";
 export type { FunctionBuilder } from "./function.ts";
 export { ModuleBuilder } from "./module.ts";

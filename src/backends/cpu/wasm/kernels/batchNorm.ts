@@ -20,9 +20,21 @@
 import type { HostKernel, HostView } from "../../../backend.ts";
 import type { BatchNormAttributes, BatchStatisticsAttributes } from "../../loops/batchNorm.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
-import { multiplyAdd, type WasmFunction, type WasmRuntime } from "../runtime.ts";
-import { floatBytes, forEachRow, type Place, placeOf, type Rows, rowsOf, writeRow } from "./rows.ts";
-import type { SumKernels } from "./sums.ts";
+import { grainOf, multiplyAdd, type RangeFunction, type WasmRuntime } from "../runtime.ts";
+import {
+  floatBytes,
+  forEachPlane,
+  gPlace,
+  type Place,
+  placeOf,
+  type Rows,
+  rangeParameters,
+  rowsOf,
+  writeRow,
+  xPlace,
+  yPlace,
+} from "./rows.ts";
+import { type SumKernels, sumNanoseconds } from "./sums.ts";
 
 export interface BatchNormKernels {
   readonly batchStatistics: HostKernel<BatchStatisticsAttributes>;
@@ -52,23 +64,21 @@ function setPair({ data, offset, strides }: HostView, c: number, first: number, 
   data[offset + strides[0] + c * strides[1]] = second;
 }
 
+/** Ranges of planes, counted through all images. */
 interface PlaneMaps {
   /**
-   * (x, xImage, xPlane, xRow, y, yImage, yPlane, yRow, images, planes, rows, columns, coefficients):
+   * (x, xImage, xPlane, xRow, y, yImage, yPlane, yRow, planes, rows, columns, coefficients):
    * y = (x - mean) * slope + constant.
    */
-  readonly normalise: WasmFunction;
+  readonly normalise: RangeFunction;
   /** With g, gImage, gPlane, gRow before the counts: y = (x - mean) * slope + constant + g * scale. */
-  readonly combine: WasmFunction;
+  readonly combine: RangeFunction;
 }
 
 /** What a channel's coefficients in memory are: mean, slope, constant, scale. */
 const coefficientFloats = 4;
 
-const xPlace = { x: "i32", xImage: "i32", xPlane: "i32", xRow: "i32" } as const;
-const yPlace = { y: "i32", yImage: "i32", yPlane: "i32", yRow: "i32" } as const;
-const gPlace = { g: "i32", gImage: "i32", gPlane: "i32", gRow: "i32" } as const;
-const counts = { images: "i32", planes: "i32", rows: "i32", columns: "i32", coefficients: "i32" } as const;
+const counts = { planes: "i32", rows: "i32", columns: "i32", coefficients: "i32" } as const;
 
 function planeMaps(runtime: WasmRuntime): PlaneMaps {
   const module = new ModuleBuilder("batchNorm");
@@ -80,12 +90,12 @@ function planeMaps(runtime: WasmRuntime): PlaneMaps {
     );
   };
 
-  module.func("normalise", { params: { ...xPlace, ...yPlace, ...counts } }, (f, p) => {
+  module.func("normalise", { params: { ...rangeParameters, ...xPlace, ...yPlace, ...counts } }, (f, p) => {
     const operands: Place[] = [
       [p.x, p.xImage, p.xPlane, p.xRow],
       [p.y, p.yImage, p.yPlane, p.yRow],
     ];
-    forEachRow(f, operands, p, (plane) => {
+    forEachPlane(f, operands, p, (plane) => {
       const [mean, slope, constant] = coefficientsOf(f, p.coefficients, plane);
       return {
         onRow: ([x, y]) =>
@@ -96,27 +106,36 @@ function planeMaps(runtime: WasmRuntime): PlaneMaps {
     });
   });
 
-  module.func("combine", { params: { ...xPlace, ...yPlace, ...gPlace, ...counts } }, (f, p) => {
-    const operands: Place[] = [
-      [p.x, p.xImage, p.xPlane, p.xRow],
-      [p.g, p.gImage, p.gPlane, p.gRow],
-      [p.y, p.yImage, p.yPlane, p.yRow],
-    ];
-    forEachRow(f, operands, p, (plane) => {
-      const [mean, slope, constant, scale] = coefficientsOf(f, p.coefficients, plane);
-      return {
-        onRow: ([x, g, y]) =>
-          writeRow(f, [x, g], y, p.columns, ([xAt, gAt], offset) => {
-            const difference = f.let(f.f32x4.sub(f.v128.load(xAt, offset), mean));
-            const line = f.let(multiplyAdd(f, runtime.fused, difference, slope, constant));
-            return multiplyAdd(f, runtime.fused, f.let(f.v128.load(gAt, offset)), scale, line);
-          }),
-      };
-    });
-  });
+  module.func(
+    "combine",
+    { params: { ...rangeParameters, ...xPlace, ...yPlace, ...gPlace, ...counts } },
+    (f, p) => {
+      const operands: Place[] = [
+        [p.x, p.xImage, p.xPlane, p.xRow],
+        [p.g, p.gImage, p.gPlane, p.gRow],
+        [p.y, p.yImage, p.yPlane, p.yRow],
+      ];
+      forEachPlane(f, operands, p, (plane) => {
+        const [mean, slope, constant, scale] = coefficientsOf(f, p.coefficients, plane);
+        return {
+          onRow: ([x, g, y]) =>
+            writeRow(f, [x, g], y, p.columns, ([xAt, gAt], offset) => {
+              const difference = f.let(f.f32x4.sub(f.v128.load(xAt, offset), mean));
+              const line = f.let(multiplyAdd(f, runtime.fused, difference, slope, constant));
+              return multiplyAdd(f, runtime.fused, f.let(f.v128.load(gAt, offset)), scale, line);
+            }),
+        };
+      });
+    },
+  );
 
   const { normalise, combine } = runtime.instantiate(module);
   return { normalise, combine };
+}
+
+/** How planes are shared by threads: a map takes at least 0.05 ns for each operand of an element. */
+function mapOptions({ rows, columns }: Rows, operands: number) {
+  return { grain: grainOf(10 + 0.05 * operands * rows * columns) };
 }
 
 /** The fast kernels; what they do not take (f64, images whose pixels are not in rows) goes to `fallback`. */
@@ -146,20 +165,19 @@ export function batchNormKernels(
     const totalsAt = scratch("totals", 32 * C);
     const shifts = floatsAt(shiftsAt, C);
     const totals = doublesAt(totalsAt, 4 * C);
-    sums(...placeOf(x), 1, C, rows, columns, totalsAt);
+    const firstImage = [...placeOf(x), 1, rows, columns, totalsAt];
+    runtime.forRange(sums, C, firstImage, { grain: grainOf(sumNanoseconds(plane)) });
     for (let c = 0; c < C; c++) shifts[c] = (totals[2 * c] + totals[2 * c + 1]) / plane;
-    moments(...placeOf(x), N, C, rows, columns, totalsAt, shiftsAt);
-    const [address, image, planeBytes, row] = placeOf(x);
+    const allImages = [...placeOf(x), N, rows, columns, totalsAt, shiftsAt];
+    runtime.forRange(moments, C, allImages, { grain: grainOf(sumNanoseconds(count)) });
     for (let c = 0; c < C; c++) {
       let difference = (totals[4 * c] + totals[4 * c + 1]) / count;
       let square = (totals[4 * c + 2] + totals[4 * c + 3]) / count;
       if (!Number.isFinite(difference + square)) return fallback.batchStatistics(inputs, output, attributes);
       if (difference ** 2 > worstShift * (square - difference ** 2)) {
         shifts[c] += difference;
-        const again = scratch("again", 32);
-        const at = address + c * planeBytes;
-        moments(at, image, planeBytes, row, N, 1, rows, columns, again, shiftsAt + floatBytes * c);
-        const sumsAgain = doublesAt(again, 4);
+        moments(c, c + 1, 0, ...allImages);
+        const sumsAgain = totals.subarray(4 * c);
         difference = (sumsAgain[0] + sumsAgain[1]) / count;
         square = (sumsAgain[2] + sumsAgain[3]) / count;
       }
@@ -179,7 +197,8 @@ export function batchNormKernels(
       coefficients[at + 1] = vectorAt(weight, c) / Math.sqrt(pairAt(statistics, 1, c) + attributes.epsilon);
       coefficients[at + 2] = vectorAt(bias, c);
     }
-    normalise(...placeOf(x), ...placeOf(output), N, C, layout.rows, layout.columns, address);
+    const args = [...placeOf(x), ...placeOf(output), C, layout.rows, layout.columns, address];
+    runtime.forRange(normalise, N * C, args, mapOptions(layout, 2));
   };
 
   const batchNormSums: BatchNormKernels["batchNormSums"] = (inputs, output, attributes) => {
@@ -191,8 +210,9 @@ export function batchNormKernels(
     const shifts = floatsAt(shiftsAt, C);
     for (let c = 0; c < C; c++) shifts[c] = pairAt(statistics, 0, c);
     const totalsAt = scratch("totals", 32 * C);
-    const place = placeOf(x);
-    products(...place, N, C, layout.rows, layout.columns, totalsAt, shiftsAt, ...placeOf(gradient));
+    const { rows, columns } = layout;
+    const args = [...placeOf(x), N, rows, columns, totalsAt, shiftsAt, ...placeOf(gradient)];
+    runtime.forRange(products, C, args, { grain: grainOf(sumNanoseconds(N * rows * columns)) });
     const totals = doublesAt(totalsAt, 4 * C);
     for (let c = 0; c < C; c++) {
       const scale = 1 / Math.sqrt(pairAt(statistics, 1, c) + attributes.epsilon);
@@ -218,7 +238,8 @@ export function batchNormKernels(
       coefficients[at + 3] = scale;
     }
     const places = [...placeOf(x), ...placeOf(output), ...placeOf(gradient)];
-    combine(...places, N, C, layout.rows, layout.columns, address);
+    const args = [...places, C, layout.rows, layout.columns, address];
+    runtime.forRange(combine, N * C, args, mapOptions(layout, 3));
   };
 
   return { batchStatistics, batchNorm, batchNormSums, batchNormInputGradient };

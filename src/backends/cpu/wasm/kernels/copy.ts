@@ -11,12 +11,13 @@
  *     pad by channels              3.6  -> 0.18     3.2  -> 0.19
  */
 import type { HostKernel, HostView } from "../../../backend.ts";
-import { collapseAxes } from "../../collapse.ts";
+import { input as elementOf } from "../../../expression.ts";
 import type { ConcatAttributes } from "../../loops/concat.ts";
 import type { CopyAttributes } from "../../loops/copy.ts";
 import type { PadAttributes } from "../../loops/pad.ts";
 import { addressOf, type WasmRuntime } from "../runtime.ts";
-import type { PlaneKernels } from "./planes.ts";
+import { clearedBlockBytes, type PlaneKernels } from "./planes.ts";
+import { pointwiseKernel } from "./pointwise.ts";
 import { floatBytes } from "./rows.ts";
 
 export interface CopyKernels {
@@ -25,52 +26,26 @@ export interface CopyKernels {
   readonly pad: HostKernel<PadAttributes>;
 }
 
-/** One axis of a copy; strides in bytes. */
-interface Axis {
-  readonly extent: number;
-  readonly from: number;
-  readonly to: number;
-}
-
-const one: Axis = { extent: 1, from: 0, to: 0 };
-
-/** The axes in the order of the output's memory, merged where possible. */
-function axesOf(input: HostView, output: HostView): readonly Axis[] {
-  const order = output.shape.map((_, axis) => axis).sort((a, b) => output.strides[b] - output.strides[a]);
-  const { shape, strides } = collapseAxes(
-    [input, output].map((view) => ({
-      shape: order.map((axis) => view.shape[axis]),
-      strides: order.map((axis) => floatBytes * view.strides[axis]),
-      offset: 0,
-    })),
-  );
-  return shape.map((extent, axis) => ({ extent, from: strides[0][axis], to: strides[1][axis] }));
-}
+/** A copy is the pointwise expression of its only input. */
+const identity = { expression: elementOf(0), parameters: [] };
 
 /** The fast kernels; what they do not take goes to `fallback`. */
 export function copyKernels(
   runtime: WasmRuntime,
-  { copyPlanes, clear }: PlaneKernels,
+  { clearBlocks }: PlaneKernels,
   fallback: CopyKernels,
 ): CopyKernels {
-  const copy: CopyKernels["copy"] = (inputs, output, attributes) => {
-    const [input] = inputs;
-    const axes = runtime.accepts([input, output]) && !output.shape.includes(0) ? axesOf(input, output) : [];
-    const columns = axes.at(-1);
-    if (columns?.from !== floatBytes || columns.to !== floatBytes) {
-      fallback.copy(inputs, output, attributes);
-      return;
-    }
-    const [rows = one, planes = one] = axes.slice(-3, -1).reverse();
-    const visit = (from: number, to: number, [axis, ...inner]: readonly Axis[]): void => {
-      if (axis) for (let i = 0; i < axis.extent; i++) visit(from + i * axis.from, to + i * axis.to, inner);
-      else {
-        const source = [from, planes.from, rows.from, floatBytes];
-        const target = [to, planes.to, rows.to, floatBytes];
-        copyPlanes(...source, ...target, planes.extent, rows.extent, columns.extent);
-      }
-    };
-    visit(addressOf(input), addressOf(output), axes.slice(0, -3));
+  const move = pointwiseKernel(runtime, (inputs, output) => fallback.copy(inputs, output, {}));
+
+  const copy: CopyKernels["copy"] = ([input], output) => {
+    // Axes in the order of the output's memory, so that the densest is the innermost.
+    const order = output.shape.map((_, axis) => axis).sort((a, b) => output.strides[b] - output.strides[a]);
+    const inOrder = (view: HostView): HostView => ({
+      ...view,
+      shape: order.map((axis) => view.shape[axis]),
+      strides: order.map((axis) => view.strides[axis]),
+    });
+    move([inOrder(input)], inOrder(output), identity);
   };
 
   const concat: CopyKernels["concat"] = (inputs, output, { axis }) => {
@@ -96,7 +71,9 @@ export function copyKernels(
       return;
     }
     const length = output.shape.reduce((a, extent) => a * extent, 1);
-    if (value === 0) clear(addressOf(output), floatBytes * length);
+    const bytes = floatBytes * length;
+    if (value === 0)
+      runtime.forRange(clearBlocks, Math.ceil(bytes / clearedBlockBytes), [addressOf(output), bytes]);
     else output.data.fill(value, output.offset, output.offset + length);
     const corner = padding.reduce(
       (sum, [before], axis) => sum + before * output.strides[axis],

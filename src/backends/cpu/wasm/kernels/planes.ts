@@ -1,6 +1,10 @@
 /** Moves images between layouts: into padded scratch memory, out of it, and apart by the phases of a stride. */
 import { ModuleBuilder } from "../encoder/index.ts";
-import type { WasmFunction, WasmRuntime } from "../runtime.ts";
+import type { RangeFunction, WasmFunction, WasmRuntime } from "../runtime.ts";
+import { rangeParameters } from "./rows.ts";
+
+/** What a thread zeroes at once: some 4 µs. */
+export const clearedBlockBytes = 1 << 16;
 
 export interface PlaneKernels {
   /**
@@ -10,18 +14,20 @@ export interface PlaneKernels {
   readonly copyPlanes: WasmFunction;
   /** (to, bytes): zeroes. */
   readonly clear: WasmFunction;
+  /** (to, bytes): a range of blocks of `clearedBlockBytes`, of which the last may be shorter. */
+  readonly clearBlocks: RangeFunction;
   /** (to, plane, planes, columns, values): adds the p-th of `values` to every float of plane p. */
   readonly addToPlanes: WasmFunction;
 }
 
-/** Compiles the three. */
-export function planeKernels(runtime: WasmRuntime): PlaneKernels {
-  const module = new ModuleBuilder("planes");
-  runtime.importMemory(module);
-  const strides = { from: "i32", fromStep: "i32", to: "i32", toStep: "i32" } as const;
+const strides = { from: "i32", fromStep: "i32", to: "i32", toStep: "i32" } as const;
 
-  // Rows of four or more are copied in vectors; the last one overlaps the one before instead of being narrow.
-  const copyRow = module.func(
+/**
+ * `copyRow(from, fromStep, to, toStep, columns)` for other functions of the module. Rows of four or more floats
+ * without gaps are copied in vectors; the last one overlaps the one before instead of being narrow.
+ */
+export function defineCopyRow(module: ModuleBuilder) {
+  return module.func(
     "copyRow",
     { params: { ...strides, columns: "i32" }, exported: false },
     (f, { from, fromStep, to, toStep, columns }) => {
@@ -41,6 +47,13 @@ export function planeKernels(runtime: WasmRuntime): PlaneKernels {
       });
     },
   );
+}
+
+/** Compiles them. */
+export function planeKernels(runtime: WasmRuntime): PlaneKernels {
+  const module = new ModuleBuilder("planes");
+  runtime.importMemory(module);
+  const copyRow = defineCopyRow(module);
 
   module.func(
     "copyPlanes",
@@ -77,6 +90,18 @@ export function planeKernels(runtime: WasmRuntime): PlaneKernels {
     },
   );
 
+  module.func(
+    "clearBlocks",
+    { params: { ...rangeParameters, to: "i32", bytes: "i32" } },
+    (f, { begin, end, to, bytes }) => {
+      const { i32 } = f;
+      const first = f.let(i32.mul(begin, clearedBlockBytes), "first");
+      const last = f.let(i32.mul(end, clearedBlockBytes), "last");
+      last.set(f.select(last, bytes, i32.lt_u(last, bytes)));
+      f.memory.fill(i32.add(to, first), 0, i32.sub(last, first));
+    },
+  );
+
   module.func("clear", { params: { to: "i32", bytes: "i32" } }, (f, { to, bytes }) => {
     f.memory.fill(to, 0, bytes);
   });
@@ -109,6 +134,6 @@ export function planeKernels(runtime: WasmRuntime): PlaneKernels {
     },
   );
 
-  const { copyPlanes, clear, addToPlanes } = runtime.instantiate(module);
-  return { copyPlanes, clear, addToPlanes };
+  const { copyPlanes, clear, clearBlocks, addToPlanes } = runtime.instantiate(module);
+  return { copyPlanes, clear, clearBlocks, addToPlanes };
 }

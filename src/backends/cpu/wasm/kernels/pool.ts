@@ -18,12 +18,21 @@ import type { HostKernel, HostView } from "../../../backend.ts";
 import type { AvgPool2dAttributes } from "../../loops/avgPool.ts";
 import type { Pool2dAttributes } from "../../loops/poolWindows.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
-import type { WasmFunction, WasmRuntime } from "../runtime.ts";
+import { grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
 import type { PlaneKernels } from "./planes.ts";
 import { evenAndOdd, interleave, takesLead, type Vector } from "./poolLanes.ts";
 import { overlappingPools } from "./poolOverlapping.ts";
-import { floatBytes, forEachGroup, forEachRow, type Place, placeOf, type Strip, writeRow } from "./rows.ts";
-import type { SumKernels } from "./sums.ts";
+import {
+  floatBytes,
+  forEachGroup,
+  forEachPlane,
+  type Place,
+  placeOf,
+  rangeParameters,
+  type Strip,
+  writeRow,
+} from "./rows.ts";
+import { type SumKernels, sumNanoseconds } from "./sums.ts";
 
 export interface PoolKernels {
   readonly avgPool2d: HostKernel<AvgPool2dAttributes>;
@@ -32,7 +41,7 @@ export interface PoolKernels {
   readonly maxPool2dInputGradient: HostKernel<Pool2dAttributes>;
 }
 
-const counts = { images: "i32", planes: "i32", rows: "i32", columns: "i32" } as const;
+const counts = { planes: "i32", rows: "i32", columns: "i32" } as const;
 const place = (name: string) =>
   ({ [name]: "i32", [`${name}Image`]: "i32", [`${name}Plane`]: "i32", [`${name}Row`]: "i32" }) as const;
 const placeIn = (p: Readonly<Record<string, Local<"i32">>>, name: string): Place => [
@@ -67,14 +76,15 @@ function storeDoubled(
   f.if(i32.ge_s(count, 3), () => v128.store64_lane(to, right, 0, 16));
 }
 
+/** Ranges of planes, counted through all images. */
 interface PairKernels {
-  /** (top..., bottom..., y..., images, planes, rows, columns), each operand an address and three strides. */
-  readonly averagePairs: WasmFunction;
-  readonly maximumPairs: WasmFunction;
+  /** (top..., bottom..., y..., planes, rows, columns), each operand an address and three strides. */
+  readonly averagePairs: RangeFunction;
+  readonly maximumPairs: RangeFunction;
   /** (gradient..., top..., bottom..., counts): to the two rows of every window. */
-  readonly spreadPairs: WasmFunction;
+  readonly spreadPairs: RangeFunction;
   /** (xTop..., xBottom..., gradient..., top..., bottom..., counts) */
-  readonly winnerPairs: WasmFunction;
+  readonly winnerPairs: RangeFunction;
 }
 
 /** 2 x 2 windows: operands are the upper and the lower rows of all windows. */
@@ -85,11 +95,11 @@ function pairKernels(runtime: WasmRuntime): PairKernels {
   const defineRows = (name: string, operands: readonly string[], onRow: RowWriter) =>
     module.func(
       name,
-      { params: { ...Object.assign({}, ...operands.map(place)), ...counts } },
+      { params: { ...rangeParameters, ...Object.assign({}, ...operands.map(place)), ...counts } },
       (f, p: Readonly<Record<string, Local<"i32">>>) => {
-        const { images, planes, rows, columns } = p;
+        const { begin, end, planes, rows, columns } = p;
         const places = operands.map((operand) => placeIn(p, operand));
-        forEachRow(f, places, { images, planes, rows }, () => ({
+        forEachPlane(f, places, { begin, end, planes, rows }, () => ({
           onRow: (addresses) => onRow(f, addresses, columns),
         }));
       },
@@ -181,18 +191,23 @@ function windowRows(view: HostView): readonly number[] {
 /** The fast kernels; what they do not take goes to `fallback`. */
 export function poolKernels(
   runtime: WasmRuntime,
-  { copyPlanes, clear }: PlaneKernels,
+  { clear }: PlaneKernels,
   { sums }: SumKernels,
   fallback: PoolKernels,
 ): PoolKernels {
   const { averagePairs, maximumPairs, spreadPairs, winnerPairs } = pairKernels(runtime);
-  const overlapping = overlappingPools(runtime, copyPlanes, clear);
+  const overlapping = overlappingPools(runtime);
   const takes = (views: readonly HostView[]): boolean =>
     runtime.accepts(views) &&
     views.every(({ shape, strides }) => !shape.includes(0) && (shape[3] === 1 || strides[3] === 1));
   /** 2 x 2 windows that all lie inside. */
   const isPaired = (x: readonly number[], y: readonly number[], attributes: Pool2dAttributes): boolean =>
     hasWindow(attributes, 2) && hasNoMargin(attributes) && 2 * y[2] <= x[2] && 2 * y[3] <= x[3];
+
+  /** Runs a kernel on the planes of windows [N, C, P, Q]. */
+  function forPlanes(kernel: RangeFunction, [N, C, P, Q]: readonly number[], ...places: readonly number[]) {
+    runtime.forRange(kernel, N * C, [...places, C, P, Q], { grain: grainOf(10 + 0.5 * P * Q) });
+  }
 
   /** A last row or column that no window reads has no gradient: zeroed with the rest, a plane or a row at a time. */
   function clearAround(output: HostView, [, , P, Q]: readonly number[]): void {
@@ -215,7 +230,8 @@ export function poolKernels(
     const gapless = H === 1 || x.strides[2] === W;
     const [rows, columns] = gapless ? [1, H * W] : [H, W];
     for (let n = 0; n < N; n++) {
-      sums(address + n * image, 0, plane, row, 1, C, rows, columns, totalsAt);
+      const args = [address + n * image, 0, plane, row, 1, rows, columns, totalsAt];
+      runtime.forRange(sums, C, args, { grain: grainOf(sumNanoseconds(H * W)) });
       const to = output.offset + n * output.strides[0];
       for (let c = 0; c < C; c++)
         output.data[to + c * output.strides[1]] = (totals[2 * c] + totals[2 * c + 1]) / (H * W);
@@ -224,12 +240,12 @@ export function poolKernels(
 
   const avgPool2d: PoolKernels["avgPool2d"] = (inputs, output, attributes) => {
     const [x] = inputs;
-    const [N, C, P, Q] = output.shape;
+    const [, , P, Q] = output.shape;
     const { kernelSize, dilation } = attributes;
     const whole = P * Q === 1 && kernelSize[0] === x.shape[2] && kernelSize[1] === x.shape[3];
     if (!takes([x, output])) fallback.avgPool2d(inputs, output, attributes);
     else if (isPaired(x.shape, output.shape, attributes))
-      averagePairs(...windowRows(x), ...placeOf(output), N, C, P, Q);
+      forPlanes(averagePairs, output.shape, ...windowRows(x), ...placeOf(output));
     else if (whole && hasNoMargin(attributes) && both(dilation, 1)) averageWhole(x, output);
     else fallback.avgPool2d(inputs, output, attributes);
   };
@@ -241,14 +257,14 @@ export function poolKernels(
       return;
     }
     clearAround(output, gradient.shape);
-    spreadPairs(...placeOf(gradient), ...windowRows(output), ...gradient.shape);
+    forPlanes(spreadPairs, gradient.shape, ...placeOf(gradient), ...windowRows(output));
   };
 
   const maxPool2d: PoolKernels["maxPool2d"] = (inputs, output, attributes) => {
     const [x] = inputs;
     if (!takes([x, output])) fallback.maxPool2d(inputs, output, attributes);
     else if (isPaired(x.shape, output.shape, attributes))
-      maximumPairs(...windowRows(x), ...placeOf(output), ...output.shape);
+      forPlanes(maximumPairs, output.shape, ...windowRows(x), ...placeOf(output));
     else if (hasWindow(attributes, 3)) overlapping.maximum(x, output, attributes);
     else fallback.maxPool2d(inputs, output, attributes);
   };
@@ -258,7 +274,8 @@ export function poolKernels(
     const taken = takes([x, gradient, output]);
     if (taken && isPaired(x.shape, gradient.shape, attributes)) {
       clearAround(output, gradient.shape);
-      winnerPairs(...windowRows(x), ...placeOf(gradient), ...windowRows(output), ...gradient.shape);
+      const places = [...windowRows(x), ...placeOf(gradient), ...windowRows(output)];
+      forPlanes(winnerPairs, gradient.shape, ...places);
     } else if (
       !taken ||
       !hasWindow(attributes, 3) ||

@@ -15,9 +15,9 @@ import type { HostKernel, HostView } from "../../../backend.ts";
 import { collapseAxes } from "../../collapse.ts";
 import type { SumAttributes } from "../../loops/reduce.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
-import { addressOf, type WasmFunction, type WasmRuntime } from "../runtime.ts";
-import { floatBytes, storeFirstLanes, upperHalf } from "./rows.ts";
-import type { SumKernels } from "./sums.ts";
+import { addressOf, grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
+import { floatBytes, rangeParameters, storeFirstLanes, upperHalf } from "./rows.ts";
+import { type SumKernels, sumNanoseconds } from "./sums.ts";
 
 export interface ReduceKernels {
   readonly sum: HostKernel<SumAttributes>;
@@ -25,6 +25,12 @@ export interface ReduceKernels {
 
 /** Rows of f32 additions between two additions to the f64 totals. */
 const stripRows = 16;
+/** Columns that are added up together. */
+const stripColumns = 16;
+
+/** A sum that leaves fewer numbers than that is cut into blocks of so many elements, which threads can share. */
+const fewPlanes = 16;
+const blockElements = 32768;
 
 /** One axis of the merged sum; strides in bytes. */
 interface Axis {
@@ -122,47 +128,49 @@ function defineSumRows(module: ModuleBuilder): void {
         }
       },
     );
-  const [wide, narrow] = [strip(4), strip(1)];
+  const [wide, narrow] = [strip(stripColumns / 4), strip(1)];
 
   module.func(
     "sumRows",
     {
       params: {
+        ...rangeParameters,
         ...{ x: "i32", images: "i32", image: "i32", rows: "i32", row: "i32", columns: "i32", to: "i32" },
-        ...{ planes: "i32", plane: "i32", toPlane: "i32" },
+        ...{ plane: "i32", toPlane: "i32", strips: "i32" },
       },
     },
-    (f, { x, images, image, rows, row, columns, to, planes, plane, toPlane }) => {
+    (f, { begin, end, x, images, image, rows, row, columns, to, plane, toPlane, strips }) => {
       const { i32 } = f;
-      const [p, from, out, kept] = ["p", "from", "out", "kept"].map((name) => f.local("i32", name));
+      const [p, strip, first] = ["p", "strip", "first"].map((name) => f.local("i32", name));
+      const [from, out, kept] = ["from", "out", "kept"].map((name) => f.local("i32", name));
       const callStrip = (kernel: typeof wide) =>
         f.call(kernel, { x: from, images, image, rows, row, to: out, kept });
-      const move = (floats: number) => {
-        kept.set(i32.sub(kept, floats));
-        from.set(i32.add(from, floatBytes * floats));
-        out.set(i32.add(out, floatBytes * floats));
-      };
-      f.forRange(p, 0, planes, 1, () => {
-        kept.set(columns);
-        from.set(x);
-        out.set(to);
-        f.while(
-          () => i32.ge_s(kept, 16),
-          () => {
-            callStrip(wide);
-            move(16);
-          },
-        );
-        f.while(
-          () => i32.gt_s(kept, 0),
-          () => {
-            callStrip(narrow);
-            move(4);
-          },
-        );
-        x.set(i32.add(x, plane));
-        to.set(i32.add(to, toPlane));
-      });
+      f.while(
+        () => i32.lt_s(begin, end),
+        () => {
+          p.set(i32.div_u(begin, strips));
+          strip.set(i32.sub(begin, i32.mul(p, strips)));
+          first.set(i32.mul(strip, floatBytes * stripColumns));
+          kept.set(i32.sub(columns, i32.mul(strip, stripColumns)));
+          from.set(i32.add(i32.add(x, i32.mul(p, plane)), first));
+          out.set(i32.add(i32.add(to, i32.mul(p, toPlane)), first));
+          f.if(
+            i32.ge_s(kept, stripColumns),
+            () => callStrip(wide),
+            () =>
+              f.while(
+                () => i32.gt_s(kept, 0),
+                () => {
+                  callStrip(narrow);
+                  kept.set(i32.sub(kept, 4));
+                  from.set(i32.add(from, 4 * floatBytes));
+                  out.set(i32.add(out, 4 * floatBytes));
+                },
+              ),
+          );
+          begin.set(i32.add(begin, 1));
+        },
+      );
     },
   );
 }
@@ -182,23 +190,56 @@ export function reduceKernels(
   const module = new ModuleBuilder("reduce");
   runtime.importMemory(module);
   defineSumRows(module);
-  const sumRows: WasmFunction = runtime.instantiate(module).sumRows;
+  const sumRows: RangeFunction = runtime.instantiate(module).sumRows;
+
+  /** [outer][planes][rows][columns] -> `[planes][2]` f64 in memory; a sum is that of its pair. */
+  function totalsOf(from: number, outer: Axis, planes: Axis, rows: Axis, columns: Axis): Float64Array {
+    const at = runtime.scratch("sum totals", 16 * planes.extent);
+    const args = [from, outer.from, planes.from, rows.from, outer.extent, rows.extent, columns.extent, at];
+    const elements = outer.extent * rows.extent * columns.extent;
+    runtime.forRange(sums, planes.extent, args, { grain: grainOf(sumNanoseconds(elements)) });
+    return new Float64Array(runtime.memory.memory.buffer, at, 2 * planes.extent);
+  }
+
+  /** The sum of [outer][rows][columns], block by block, in an order that does not depend on the threads. */
+  function sumOfBlocks(from: number, outer: Axis, rows: Axis, columns: Axis): number {
+    const axes = [outer, rows, columns];
+    const cut = axes.findIndex(({ extent }) => extent > 1);
+    const inside = axes.slice(cut + 1).reduce((product, { extent }) => product * extent, 1);
+    const { extent, from: step } = axes[cut];
+    const size = Math.max(1, Math.floor(blockElements / inside));
+    const blocks = { extent: Math.floor(extent / size), from: size * step, to: 0 };
+    const add = (start: number, planes: Axis, turns: number): number => {
+      const [a, b, c] = axes.map((axis, i) => (i === cut ? { ...axis, extent: turns } : axis));
+      return totalsOf(start, a, planes, b, c).reduce((sum, total) => sum + total, 0);
+    };
+    const rest = extent - blocks.extent * size;
+    return add(from, blocks, size) + (rest > 0 ? add(from + blocks.extent * blocks.from, one, rest) : 0);
+  }
 
   /** [outer][kept][rows][columns] -> [kept] */
   function sumRuns(output: HostView, { from, to, planes, outer, rows, columns }: Pattern): void {
-    const totalsAt = runtime.scratch("sum totals", 16 * planes.extent);
-    const extents = [outer.extent, planes.extent, rows.extent, columns.extent];
-    sums(from, outer.from, planes.from, rows.from, ...extents, totalsAt);
-    const totals = new Float64Array(runtime.memory.memory.buffer, totalsAt, 2 * planes.extent);
+    const start = output.offset + to / floatBytes;
     const step = planes.to / floatBytes;
-    let at = output.offset + to / floatBytes;
-    for (let p = 0; p < planes.extent; p++, at += step) output.data[at] = totals[2 * p] + totals[2 * p + 1];
+    const isCut =
+      planes.extent < fewPlanes && outer.extent * rows.extent * columns.extent >= 2 * blockElements;
+    if (isCut)
+      for (let p = 0; p < planes.extent; p++)
+        output.data[start + p * step] = sumOfBlocks(from + p * planes.from, outer, rows, columns);
+    else {
+      const totals = totalsOf(from, outer, planes, rows, columns);
+      for (let p = 0; p < planes.extent; p++)
+        output.data[start + p * step] = totals[2 * p] + totals[2 * p + 1];
+    }
   }
 
   /** [kept][outer][rows][columns] -> [kept][columns] */
   function sumColumns(output: HostView, { from, to, planes, outer, rows, columns }: Pattern): void {
+    const strips = Math.ceil(columns.extent / stripColumns);
     const counts = [outer.extent, outer.from, rows.extent, rows.from, columns.extent];
-    sumRows(from, ...counts, addressOf(output) + to, planes.extent, planes.from, planes.to);
+    const args = [from, ...counts, addressOf(output) + to, planes.from, planes.to, strips];
+    const elements = outer.extent * rows.extent * Math.min(stripColumns, columns.extent);
+    runtime.forRange(sumRows, planes.extent * strips, args, { grain: grainOf(sumNanoseconds(elements)) });
   }
 
   const sum: ReduceKernels["sum"] = (inputs, output, attributes) => {

@@ -38,38 +38,89 @@ export type Place = readonly [
   row: Local<"i32">,
 ];
 
-/**
- * Visits every row of every plane, image by image, so that memory is read in order.
- *
- * @param onPlane called where a plane begins, with the plane's index; gives what to do with each of its rows, which
- *   gets the row's address in every operand, and what to do where the plane ends
- */
-export function forEachRow(
+/** How the parameters of every range function begin. */
+export const rangeParameters = { begin: "i32", end: "i32", scratch: "i32" } as const;
+/** Parameters that `placeOf` gives the values of. */
+export const xPlace = { x: "i32", xImage: "i32", xPlane: "i32", xRow: "i32" } as const;
+export const yPlace = { y: "i32", yImage: "i32", yPlane: "i32", yRow: "i32" } as const;
+export const gPlace = { g: "i32", gImage: "i32", gPlane: "i32", gRow: "i32" } as const;
+
+/** What to do in a plane: called where one begins, with its index. */
+export type OnPlane = (plane: Local<"i32">) => {
+  /** Gets the row's address in every operand. */
+  readonly onRow: (addresses: readonly Local<"i32">[]) => void;
+  /** Called where the plane ends. */
+  readonly onEnd?: () => void;
+};
+
+type Counts<Name extends string> = { readonly [Key in Name]: Local<"i32"> };
+
+/** Visits the rows of one plane, whose addresses are given. */
+function rowsOfPlane(
   f: FunctionBuilder,
   operands: readonly Place[],
-  { images, planes, rows }: { readonly [Name in "images" | "planes" | "rows"]: Local<"i32"> },
-  onPlane: (plane: Local<"i32">) => {
-    readonly onRow: (addresses: readonly Local<"i32">[]) => void;
-    readonly onEnd?: () => void;
-  },
+  planeAt: readonly Local<"i32">[],
+  rows: Local<"i32">,
+  { onRow, onEnd }: ReturnType<OnPlane>,
 ): void {
   const { i32 } = f;
-  const [n, p, r] = ["n", "p", "r"].map((name) => f.local("i32", name));
+  const r = f.local("i32", "r");
+  const rowAt = planeAt.map((address, i) => f.let(address, `row${i}`));
+  f.forRange(r, 0, rows, 1, () => {
+    onRow(rowAt);
+    for (const [i, [, , , row]] of operands.entries()) rowAt[i].set(i32.add(rowAt[i], row));
+  });
+  onEnd?.();
+}
+
+/**
+ * Visits the planes `begin` to before `end` of every image, image by image, so that memory is read in order: for
+ * what has to meet a channel's images in their order.
+ */
+export function forEachChannel(
+  f: FunctionBuilder,
+  operands: readonly Place[],
+  { images, begin, end, rows }: Counts<"images" | "begin" | "end" | "rows">,
+  onPlane: OnPlane,
+): void {
+  const { i32 } = f;
+  const [n, p] = ["n", "p"].map((name) => f.local("i32", name));
+  for (const [address, , plane] of operands) address.set(i32.add(address, i32.mul(begin, plane)));
   const planeAt = operands.map((_, i) => f.local("i32", `plane${i}`));
-  const rowAt = operands.map((_, i) => f.local("i32", `row${i}`));
   f.forRange(n, 0, images, 1, () => {
     for (const [i, [address]] of operands.entries()) planeAt[i].set(address);
-    f.forRange(p, 0, planes, 1, () => {
-      for (const [i, address] of planeAt.entries()) rowAt[i].set(address);
-      const { onRow, onEnd } = onPlane(p);
-      f.forRange(r, 0, rows, 1, () => {
-        onRow(rowAt);
-        for (const [i, [, , , row]] of operands.entries()) rowAt[i].set(i32.add(rowAt[i], row));
-      });
-      onEnd?.();
+    f.forRange(p, begin, end, 1, () => {
+      rowsOfPlane(f, operands, planeAt, rows, onPlane(p));
       for (const [i, [, , plane]] of operands.entries()) planeAt[i].set(i32.add(planeAt[i], plane));
     });
     for (const [address, image] of operands) address.set(i32.add(address, image));
+  });
+}
+
+/** Visits the planes `begin` to before `end` of all images, counted from one image to the next. */
+export function forEachPlane(
+  f: FunctionBuilder,
+  operands: readonly Place[],
+  { begin, end, planes, rows }: Counts<"begin" | "end" | "planes" | "rows">,
+  onPlane: OnPlane,
+): void {
+  const { i32 } = f;
+  const n = f.let(i32.div_u(begin, planes), "n");
+  const p = f.let(i32.sub(begin, i32.mul(n, planes)), "p");
+  for (const [address, image] of operands) address.set(i32.add(address, i32.mul(n, image)));
+  const planeAt = operands.map(([address, , plane], i) =>
+    f.let(i32.add(address, i32.mul(p, plane)), `plane${i}`),
+  );
+  const item = f.local("i32", "item");
+  f.forRange(item, begin, end, 1, () => {
+    rowsOfPlane(f, operands, planeAt, rows, onPlane(p));
+    p.set(i32.add(p, 1));
+    for (const [i, [, , plane]] of operands.entries()) planeAt[i].set(i32.add(planeAt[i], plane));
+    f.if(i32.eq(p, planes), () => {
+      p.set(0);
+      for (const [i, [address, image]] of operands.entries())
+        planeAt[i].set(address.tee(i32.add(address, image)));
+    });
   });
 }
 

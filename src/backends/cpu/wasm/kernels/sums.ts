@@ -6,10 +6,20 @@
  * f64. So every partial sum has gone through at most `roundings` roundings of f32, whatever the size of the tensor:
  *
  *     |error| <= roundings * 2^-24 * Σ |term|
+ *
+ * Ranges are of planes, so that a plane's terms are added up in the same order for every number of threads.
  */
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
-import { multiplyAdd, type WasmFunction, type WasmRuntime } from "../runtime.ts";
-import { firstLanes, forEachRow, type Place, upperHalf } from "./rows.ts";
+import { multiplyAdd, type RangeFunction, type WasmRuntime } from "../runtime.ts";
+import {
+  firstLanes,
+  forEachChannel,
+  type Place,
+  rangeParameters,
+  upperHalf,
+  xPlace,
+  yPlace,
+} from "./rows.ts";
 
 /** Elements that are added up in f32. */
 const chunk = 256;
@@ -19,22 +29,28 @@ const lanesOfSums = 4;
 /** Additions of f32 on the way of one term into a total: its own lane's, and two where four vectors become one. */
 export const sumRoundings = chunk / (4 * lanesOfSums) + 1 + 2;
 
+/** Ranges of planes: every function begins with `begin`, `end` and `scratch`, which it does not use. */
 export interface SumKernels {
   /**
-   * (x, image, plane, row, images, planes, rows, columns, totals): the sum of every plane over all images. Totals
-   * are `[planes][2]` f64; a sum is that of its pair.
+   * (x, image, plane, row, images, rows, columns, totals): the sum of every plane over all images. Totals are
+   * `[planes][2]` f64; a sum is that of its pair.
    */
-  readonly sums: WasmFunction;
+  readonly sums: RangeFunction;
   /**
    * (..., totals, shifts): the sums of x - shift and of its square, with a shift by plane, f32. Totals are
    * `[planes][2][2]` f64.
    */
-  readonly moments: WasmFunction;
+  readonly moments: RangeFunction;
   /**
-   * (x, image, plane, row, images, planes, rows, columns, totals, shifts, y, yImage, yPlane, yRow): the sums of y
-   * and of y * (x - shift).
+   * (x, image, plane, row, images, rows, columns, totals, shifts, y, yImage, yPlane, yRow): the sums of y and of
+   * y * (x - shift).
    */
-  readonly products: WasmFunction;
+  readonly products: RangeFunction;
+}
+
+/** How long a plane takes, in nanoseconds. */
+export function sumNanoseconds(elements: number): number {
+  return 10 + 0.1 * elements;
 }
 
 /** Adds to the sums what the vectors of one place in each operand are worth; `keep` clears lanes beyond the row. */
@@ -102,24 +118,24 @@ function addRow(
   );
 }
 
-const place = { image: "i32", plane: "i32", row: "i32" } as const;
-const counts = { images: "i32", planes: "i32", rows: "i32", columns: "i32", totals: "i32" } as const;
+const counts = { images: "i32", rows: "i32", columns: "i32", totals: "i32" } as const;
 
 /** Adds up every plane over all images; totals wait in memory for the next image. */
 function addPlanes(
   f: FunctionBuilder,
   operands: readonly Place[],
-  given: { readonly [Name in keyof typeof counts]: Local<"i32"> },
+  given: { readonly [Name in "begin" | "end" | keyof typeof counts]: Local<"i32"> },
   sums: number,
   /** Loads what a plane needs to know when it begins. */
-  begin: (plane: Local<"i32">) => Add,
+  onPlane: (plane: Local<"i32">) => Add,
 ): void {
   const { i32, v128 } = f;
-  const { totals, columns } = given;
-  f.memory.fill(totals, 0, i32.mul(given.planes, 16 * sums));
-  forEachRow(f, operands, given, (plane) => {
-    const add = begin(plane);
-    const at = f.let(i32.add(totals, i32.mul(plane, 16 * sums)), "total");
+  const { totals, columns, begin, end } = given;
+  const bytes = 16 * sums;
+  f.memory.fill(i32.add(totals, i32.mul(begin, bytes)), 0, i32.mul(i32.sub(end, begin), bytes));
+  forEachChannel(f, operands, given, (plane) => {
+    const add = onPlane(plane);
+    const at = f.let(i32.add(totals, i32.mul(plane, bytes)), "total");
     const values = Array.from({ length: sums }, (_, s) => f.let(v128.load(at, 16 * s), `total${s}`));
     return {
       onRow: (addresses) => addRow(f, addresses, columns, values, add),
@@ -137,9 +153,9 @@ export function sumKernels(runtime: WasmRuntime): SumKernels {
 
   module.func(
     "sums",
-    { params: { x: "i32", ...place, ...counts } },
-    (f, { x, image, plane, row, ...given }) => {
-      addPlanes(f, [[x, image, plane, row]], given, 1, () => ([value], [sum], keep) => {
+    { params: { ...rangeParameters, ...xPlace, ...counts } },
+    (f, { x, xImage, xPlane, xRow, ...given }) => {
+      addPlanes(f, [[x, xImage, xPlane, xRow]], given, 1, () => ([value], [sum], keep) => {
         sum.set(f.f32x4.add(sum, keep(value)));
       });
     },
@@ -150,9 +166,9 @@ export function sumKernels(runtime: WasmRuntime): SumKernels {
 
   module.func(
     "moments",
-    { params: { x: "i32", ...place, ...counts, shifts: "i32" } },
-    (f, { x, image, plane, row, shifts, ...given }) => {
-      addPlanes(f, [[x, image, plane, row]], given, 2, (channel) => {
+    { params: { ...rangeParameters, ...xPlace, ...counts, shifts: "i32" } },
+    (f, { x, xImage, xPlane, xRow, shifts, ...given }) => {
+      addPlanes(f, [[x, xImage, xPlane, xRow]], given, 2, (channel) => {
         const shift = shiftOf(f, shifts, channel);
         return ([value], [first, second], keep) => {
           const difference = keep(f.let(f.f32x4.sub(value, shift)));
@@ -167,13 +183,16 @@ export function sumKernels(runtime: WasmRuntime): SumKernels {
     "products",
     {
       params: {
-        ...{ x: "i32", ...place, ...counts, shifts: "i32" },
-        ...{ y: "i32", yImage: "i32", yPlane: "i32", yRow: "i32" },
+        ...rangeParameters,
+        ...xPlace,
+        ...counts,
+        shifts: "i32",
+        ...yPlace,
       },
     },
-    (f, { x, image, plane, row, shifts, y, yImage, yPlane, yRow, ...given }) => {
+    (f, { x, xImage, xPlane, xRow, shifts, y, yImage, yPlane, yRow, ...given }) => {
       const operands: Place[] = [
-        [x, image, plane, row],
+        [x, xImage, xPlane, xRow],
         [y, yImage, yPlane, yRow],
       ];
       addPlanes(f, operands, given, 2, (channel) => {

@@ -1,0 +1,31 @@
+/** How many threads to use: the option, the environment variable, or as many as the machine has. */
+
+/** More than that would leave less than two chunks of a command to each. */
+export const maxThreads = 128;
+
+function checked(given: number, text: string, from: string): number {
+  if (Number.isInteger(given) && given >= 1 && given <= maxThreads) return given;
+  throw new RangeError(
+    `cpu: ${from} is ${text}, but threads are counted from 1 to ${maxThreads}; ` +
+      "leave it out for as many as the machine runs at once",
+  );
+}
+
+function available(): number {
+  if (typeof process !== "undefined" && process.getBuiltinModule)
+    return process.getBuiltinModule("node:os").availableParallelism();
+  const { navigator } = globalThis as { readonly navigator?: { readonly hardwareConcurrency?: number } };
+  return navigator?.hardwareConcurrency ?? 1;
+}
+
+/**
+ * @param option what the caller asked for; then GRADWEAVE_THREADS counts, then the available parallelism
+ * @throws RangeError when the one that counts is not an integer from 1 to 128
+ */
+export function threadCount(option?: number): number {
+  if (option !== undefined) return checked(option, String(option), "the option threads");
+  const text = typeof process === "undefined" ? undefined : process.env?.GRADWEAVE_THREADS;
+  if (text !== undefined && text !== "")
+    return checked(Number(text), JSON.stringify(text), "GRADWEAVE_THREADS");
+  return Math.min(available(), maxThreads);
+}

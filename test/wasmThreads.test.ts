@@ -1,0 +1,168 @@
+/** Threads on shared memory: every item is done once by someone, errors surface, and the process still ends. */
+import { execFile } from "node:child_process";
+import { resolve } from "node:path";
+import { promisify } from "node:util";
+import fc from "fast-check";
+import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import { threadCount } from "../src/backends/cpu/wasm/threads/count.ts";
+import { allRunning, countingRuntime } from "./support/threads.ts";
+
+const root = resolve(import.meta.dirname, "..");
+
+describe.each([1, 2, 3, 5])("%s threads", (threads) => {
+  const { runtime, memory, count, trapOutside, trapInside } = countingRuntime(threads);
+  const room = 2000;
+  const counts = memory.allocate("i32", room);
+  const owners = memory.allocate("i32", room);
+  const run = (items: number, value: number, turns: number, grain: number): void => {
+    const args = [counts.byteOffset, owners.byteOffset, value, turns];
+    runtime.forRange(count, items, args, { scratchBytes: 64, grain });
+  };
+  afterAll(() => runtime.pool.close());
+
+  it("do every item once, whatever the grain, while they start and afterwards", async () => {
+    const check = (items: number, value: number, grain: number) => {
+      counts.fill(0);
+      run(items, value, 3, grain);
+      expect([...counts.subarray(0, items + 1)]).toEqual([
+        ...Array.from({ length: items }, (_, i) => i + value),
+        0,
+      ]);
+    };
+    check(1500, 7, 1);
+    await allRunning(runtime.pool, () => run(100, 1, 0, 1));
+    fc.assert(fc.property(fc.nat(1999), fc.nat(1000), fc.integer({ min: 1, max: 700 }), check), {
+      numRuns: 300,
+    });
+  });
+
+  it("work at the same time, each on scratch memory of its own", async () => {
+    await allRunning(runtime.pool, () => run(100, 1, 0, 1));
+    const seen = new Set<number>();
+    for (let turn = 0; turn < 200 && seen.size < threads; turn++) {
+      run(40, 0, 20_000, 1);
+      for (const address of owners.subarray(0, 40)) seen.add(address);
+    }
+    expect(seen.size).toBe(threads);
+    const addresses = [...seen].sort((a, b) => a - b);
+    for (const [i, address] of addresses.slice(1).entries())
+      expect(address - addresses[i]).toBeGreaterThanOrEqual(128);
+  });
+
+  it("leave ranges below two grains to the main thread", () => {
+    run(100, 0, 0, 51);
+    expect(new Set(owners.subarray(0, 100)).size).toBe(1);
+  });
+
+  it("never mix the arguments of one command into another", async () => {
+    await allRunning(runtime.pool, () => run(100, 1, 0, 1));
+    for (let turn = 0; turn < 20_000; turn++) {
+      const items = 2 + (turn % 61);
+      counts.fill(0, 0, items);
+      run(items, turn, turn % 5, 1 + (turn % 7));
+      for (let i = 0; i < items; i++)
+        if (counts[i] !== i + turn) throw new Error(`turn ${turn}: item ${i} of ${items} is ${counts[i]}`);
+    }
+  });
+
+  it("see memory that has grown since they started", async () => {
+    await allRunning(runtime.pool, () => run(100, 1, 0, 1));
+    const far = memory.allocate("i32", 60 << 20);
+    runtime.forRange(count, 1000, [far.byteOffset + 4 * (far.length - 1000), owners.byteOffset, 5, 10]);
+    expect(far.at(-1)).toBe(1004);
+  });
+
+  it("throw what happens on the main thread, and work on", async () => {
+    await allRunning(runtime.pool, () => run(100, 1, 0, 1));
+    const main = runtime.scratch("range", 64);
+    // Others may be quick enough to leave nothing to the main thread.
+    const fail = () => {
+      for (let turn = 0; turn < 10_000; turn++)
+        runtime.forRange(trapInside, 50, [main], { scratchBytes: 64 });
+    };
+    expect(fail).toThrow(/unreachable/);
+    run(100, 3, 0, 1);
+    expect(owners[0]).toBeGreaterThan(0);
+  });
+
+  it.skipIf(threads === 1)("name the kernel that failed on another thread, and work on", async () => {
+    await allRunning(runtime.pool, () => run(100, 1, 0, 1));
+    const main = runtime.scratch("range", 64);
+    const fail = () => {
+      for (let turn = 0; turn < 10_000; turn++)
+        runtime.forRange(trapOutside, 50, [main], { scratchBytes: 64 });
+    };
+    expect(fail).toThrow(
+      /worker thread failed in trapOutside: RuntimeError: unreachable.*GRADWEAVE_THREADS=1/,
+    );
+    counts.fill(0);
+    run(100, 3, 0, 1);
+    expect(counts[99]).toBe(102);
+  });
+
+  it("refuse more arguments than a command holds, before anyone works", async () => {
+    if (threads === 1) return;
+    await allRunning(runtime.pool, () => run(100, 1, 0, 1));
+    expect(() => runtime.forRange(count, 100, Array(63).fill(0))).toThrow(/count: 63 arguments.*62 at most/);
+  });
+
+  it("do everything on the main thread once closed", async () => {
+    await runtime.pool.close();
+    counts.fill(0);
+    run(100, 3, 0, 1);
+    expect(counts[99]).toBe(102);
+    expect(runtime.pool.running).toBe(0);
+  });
+});
+
+describe("the number of threads", () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  it("is the option, then GRADWEAVE_THREADS, then what the machine has", () => {
+    vi.stubEnv("GRADWEAVE_THREADS", "3");
+    expect(threadCount(2)).toBe(2);
+    expect(threadCount()).toBe(3);
+    vi.stubEnv("GRADWEAVE_THREADS", "");
+    expect(threadCount()).toBeGreaterThanOrEqual(1);
+  });
+
+  it("is refused when it is no number of threads", () => {
+    for (const wrong of [0, -1, 1.5, Number.NaN, 129])
+      expect(() => threadCount(wrong)).toThrow(/option threads is .*from 1 to 128/);
+    for (const wrong of ["0", "two", "1.5", "1e9"]) {
+      vi.stubEnv("GRADWEAVE_THREADS", wrong);
+      expect(() => threadCount()).toThrow(
+        `GRADWEAVE_THREADS is "${wrong}", but threads are counted from 1 to 128`,
+      );
+    }
+  });
+});
+
+describe("a process that used threads", () => {
+  const program = (end: string) => `
+    import { randn, defaultBackend } from "./src/index.ts";
+    const x = randn([64, 64, 32, 32]);
+    for (let i = 0; i < 20; i++) x.relu().sum();
+    console.log(defaultBackend().info().threads);
+    ${end}`;
+  const run = (end: string) =>
+    promisify(execFile)(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program(end)], {
+      cwd: root,
+      env: { ...process.env, GRADWEAVE_THREADS: "3" },
+      timeout: 30_000,
+    });
+
+  it("ends by itself", async () => {
+    const { stdout, stderr } = await run("");
+    expect(stdout).toBe("3\n");
+    expect(stderr).toBe("");
+  });
+
+  it("ends with an error, or with the code it asks for", async () => {
+    await expect(run('throw new Error("stop here")')).rejects.toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("stop here"),
+    });
+    await expect(run("setTimeout(() => process.exit(7), 50)")).rejects.toMatchObject({ code: 7 });
+  });
+});
