@@ -7,14 +7,14 @@ import { loops } from "../loops/index.ts";
 import { runPointwise } from "../pointwise.ts";
 import { enableRelaxedSimd, type RelaxedSimd, wasmFeatures, webAssembly } from "./encoder/index.ts";
 import { batchNormKernels } from "./kernels/batchNorm.ts";
-import { conv2dKernels } from "./kernels/conv2d.ts";
+import { conv2dKernels } from "./kernels/convolution/index.ts";
 import { copyKernels } from "./kernels/copy.ts";
 import { maxKernels } from "./kernels/max.ts";
 import { planeKernels } from "./kernels/planes.ts";
 import { pointwiseKernel } from "./kernels/pointwise.ts";
 import { poolKernels } from "./kernels/pool.ts";
-import { productKernels } from "./kernels/product.ts";
 import { reduceKernels } from "./kernels/reduce.ts";
+import { resizeKernels } from "./kernels/resize.ts";
 import { softmaxKernels } from "./kernels/softmax.ts";
 import { sumKernels } from "./kernels/sums.ts";
 import { WasmRuntime } from "./runtime.ts";
@@ -29,8 +29,24 @@ export interface WasmSupport {
   readonly relaxedSimd: RelaxedSimd;
 }
 
+/** The kernels, compiled for a runtime: those for which the loops of `backends/cpu/loops` are not the fastest. */
+export function wasmKernels(runtime: WasmRuntime) {
+  const [planes, sums] = [planeKernels(runtime), sumKernels(runtime)];
+  return {
+    ...batchNormKernels(runtime, sums, loops),
+    ...copyKernels(runtime, planes, loops),
+    ...reduceKernels(runtime, sums, loops),
+    ...poolKernels(runtime, planes, sums, loops),
+    ...conv2dKernels(runtime, planes, loops),
+    ...maxKernels(runtime),
+    ...softmaxKernels(runtime),
+    ...resizeKernels(runtime),
+    pointwise: pointwiseKernel(runtime, runPointwise),
+  } satisfies HostKernelSet;
+}
+
 /**
- * Compiles the kernels, or gives null where the engine lacks SIMD or shared memory.
+ * The memory, the threads and the kernels, or null where the engine lacks SIMD or shared memory.
  *
  * @param threads how many kernels may use, the main thread among them
  */
@@ -39,26 +55,7 @@ export function createWasmSupport(threads = 1): WasmSupport | null {
   const features = wasmFeatures();
   if (!webAssembly || !features.simd || !features.threads) return null;
   const memory = new SharedMemory(webAssembly);
-  const runtime = new WasmRuntime(
-    webAssembly,
-    memory,
-    relaxedSimd === "built in" || relaxedSimd === "by flag",
-    threads,
-  );
-  const [planes, sums] = [planeKernels(runtime), sumKernels(runtime)];
-  return {
-    memory,
-    pool: runtime.pool,
-    relaxedSimd,
-    kernels: {
-      ...batchNormKernels(runtime, sums, loops),
-      ...copyKernels(runtime, planes, loops),
-      ...reduceKernels(runtime, sums, loops),
-      ...poolKernels(runtime, planes, sums, loops),
-      ...conv2dKernels(runtime, productKernels(runtime), planes, loops),
-      ...maxKernels(runtime),
-      ...softmaxKernels(runtime),
-      pointwise: pointwiseKernel(runtime, runPointwise),
-    },
-  };
+  const fused = relaxedSimd === "built in" || relaxedSimd === "by flag";
+  const runtime = new WasmRuntime(webAssembly, memory, fused, threads);
+  return { memory, pool: runtime.pool, relaxedSimd, kernels: wasmKernels(runtime) };
 }

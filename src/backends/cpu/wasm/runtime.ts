@@ -41,14 +41,23 @@ export class WasmRuntime {
   readonly memory: SharedMemory;
   /** Whether a · b + c may be rounded once (relaxed SIMD). */
   readonly fused: boolean;
+  /** Whether V8 makes pairs of vectors into vectors of 256 bits. */
+  readonly revectorised: boolean;
   readonly pool: ThreadPool;
   readonly #engine: WebAssemblyEngine;
   readonly #scratch = new Map<string, { address: number; bytes: number }>();
 
-  constructor(engine: WebAssemblyEngine, memory: SharedMemory, fused: boolean, threads = 1) {
+  constructor(
+    engine: WebAssemblyEngine,
+    memory: SharedMemory,
+    fused: boolean,
+    threads = 1,
+    revectorised = false,
+  ) {
     this.#engine = engine;
     this.memory = memory;
     this.fused = fused;
+    this.revectorised = revectorised;
     this.pool = new ThreadPool(memory.memory, threads);
   }
 

@@ -2,7 +2,7 @@
 export type { Label } from "./body.ts";
 export { type WasmMemory, type WasmModule, type WebAssemblyEngine, webAssembly } from "./engine.ts";
 export { enableRelaxedSimd, type RelaxedSimd, wasmFeatures } from "./features.ts";
-export type { FunctionBuilder } from "./function.ts";
+export type { FunctionBuilder, FunctionHandle } from "./function.ts";
 export { ModuleBuilder } from "./module.ts";
 export type { ValueType } from "./opcodes.ts";
-export type { Expression, Local, Operand } from "./values.ts";
+export type { Expression, Local, Operand, Reusable } from "./values.ts";

@@ -1,5 +1,5 @@
 /** How a window sweeps an axis, taken apart by the phases of its stride so that every tap becomes a plain shift. */
-import type { Conv2dAttributes } from "../../loops/conv2d.ts";
+import type { Conv2dAttributes } from "../../../loops/conv2d.ts";
 
 /** One axis: its padded positions are split into `stride` phases of `length` positions each. */
 export interface Sweep {

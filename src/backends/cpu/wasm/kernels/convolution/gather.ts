@@ -1,0 +1,190 @@
+/** Gets a product's right operand together: an item's image with its margin, and slivers of as many columns as a tile. */
+import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
+import { planLayout, tileLayout } from "./plan.ts";
+import { columnsOf, type TileShape } from "./tile.ts";
+
+const rowParams = { from: "i32", to: "i32", count: "i32", step: "i32" } as const;
+export type CopyRow = FunctionHandle<typeof rowParams, undefined>;
+
+/** (from, to, count, step): `count` floats that lie `step` bytes apart, side by side. */
+export function defineCopyRow(module: ModuleBuilder): CopyRow {
+  return module.func("copyRow", { params: rowParams, exported: false }, (f, { from, to, count, step }) => {
+    const { i32, f32, v128, i8x16 } = f;
+    const at = f.local("i32", "at");
+    f.if(i32.ge_s(count, 4), () => {
+      const last = f.let(i32.sub(i32.shl(count, 2), 16), "last");
+      f.if(i32.eq(step, 4), () => {
+        f.forRange(at, 0, last, 16, () => v128.store(i32.add(to, at), v128.load(i32.add(from, at))));
+        v128.store(i32.add(to, last), v128.load(i32.add(from, last)));
+        f.return();
+      });
+      f.if(i32.eq(step, 8), () => {
+        const copyFour = () => {
+          const source = f.let(i32.add(from, i32.shl(at, 1)));
+          const even = [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27];
+          v128.store(i32.add(to, at), i8x16.shuffle(v128.load(source), v128.load(source, 16), even));
+        };
+        f.forRange(at, 0, last, 16, copyFour);
+        at.set(last);
+        copyFour();
+        f.return();
+      });
+    });
+    const end = f.let(i32.add(to, i32.shl(count, 2)), "end");
+    f.forPointer(to, to, end, 4, () => {
+      f32.store(to, f32.load(from));
+      from.set(i32.add(from, step));
+    });
+  });
+}
+
+const clearParams = { to: "i32", count: "i32" } as const;
+
+const prepareParams = {
+  plan: "i32",
+  /** The first channel of the first image. */
+  from: "i32",
+  to: "i32",
+  images: "i32",
+  channels: "i32",
+  /** The first row of outputs. */
+  firstRow: "i32",
+} as const;
+export type PrepareImage = FunctionHandle<typeof prepareParams, undefined>;
+
+/** (plan, from, to, images, channels, firstRow): copies images with their margins, phase by phase of the stride. */
+export function definePrepare(module: ModuleBuilder, copyRow: CopyRow): PrepareImage {
+  const clear = module.func("clearRow", { params: clearParams, exported: false }, (f, { to, count }) => {
+    const end = f.let(f.i32.add(to, f.i32.shl(count, 2)), "end");
+    f.forPointer(to, to, end, 4, () => f.f32.store(to, 0));
+  });
+  return module.func(
+    "prepareImage",
+    { params: prepareParams, exported: false },
+    (f, { plan, from, to, images, channels, firstRow }) => {
+      const { i32 } = f;
+      const field = (name: (typeof planLayout.fields)[number]) => f.let(planLayout.load(f, plan, name), name);
+      const [strideV, strideH, beforeV, extentV] = (
+        ["strideV", "strideH", "beforeV", "extentV"] as const
+      ).map(field);
+      const [rowBytes, planeRows, sourceRow] = (["rowBytes", "planeRows", "sourceRow"] as const).map(field);
+      const length = f.let(i32.shr_u(rowBytes, 2), "length");
+      const columnTable = field("columnTable");
+      const start = f.let(i32.add(planLayout.load(f, plan, "startV"), firstRow), "start");
+      const [image, c, a, b, i] = ["image", "c", "a", "b", "i"].map((name) => f.local("i32", name));
+      const [source, pixel, stretch, y] = ["source", "pixel", "stretch", "y"].map((name) =>
+        f.local("i32", name),
+      );
+      f.forRange(image, 0, images, 1, () => {
+        source.set(from);
+        f.forRange(c, 0, channels, 1, () => {
+          f.forRange(a, 0, strideV, 1, () => {
+            stretch.set(columnTable);
+            f.forRange(b, 0, strideH, 1, () => {
+              f.forRange(i, 0, planeRows, 1, () => {
+                y.set(i32.sub(i32.add(i32.mul(i32.add(start, i), strideV), a), beforeV));
+                f.if(
+                  i32.lt_u(y, extentV),
+                  () => {
+                    const lead = f.let(i32.load(stretch));
+                    const count = f.let(i32.load(stretch, 4));
+                    f.call(clear, { to, count: lead });
+                    to.set(i32.add(to, i32.shl(lead, 2)));
+                    pixel.set(i32.add(i32.add(source, i32.mul(y, sourceRow)), i32.load(stretch, 8)));
+                    f.call(copyRow, { from: pixel, to, count, step: i32.shl(strideH, 2) });
+                    to.set(i32.add(to, i32.shl(count, 2)));
+                    const rest = f.let(i32.load(stretch, 12));
+                    f.call(clear, { to, count: rest });
+                    to.set(i32.add(to, i32.shl(rest, 2)));
+                  },
+                  () => {
+                    f.call(clear, { to, count: length });
+                    to.set(i32.add(to, rowBytes));
+                  },
+                );
+              });
+              stretch.set(i32.add(stretch, 16));
+            });
+          });
+          source.set(i32.add(source, planLayout.load(f, plan, "sourceChannel")));
+        });
+        from.set(i32.add(from, planLayout.load(f, plan, "sourceImage")));
+      });
+    },
+  );
+}
+
+const sliverParams = {
+  to: "i32",
+  /** Bytes from one row of the sliver to the next. */
+  toRow: "i32",
+  base: "i32",
+  tile: "i32",
+  /** Where each row lies from a column's place. */
+  rows: "i32",
+  depth: "i32",
+} as const;
+export type PackSliver = FunctionHandle<typeof sliverParams, undefined>;
+
+/** (to, toRow, base, tile, rows, depth): copies `depth` rows of a tile's columns, in vectors. */
+export function definePackSliver(module: ModuleBuilder, shape: TileShape): PackSliver {
+  const width = columnsOf(shape);
+  return module.func(
+    "packSliver",
+    { params: sliverParams, exported: false },
+    (f, { to, toRow, base, tile, rows, depth }) => {
+      const { i32, v128, f32, i32x4 } = f;
+      const end = f.let(i32.add(rows, i32.shl(depth, 2)), "end");
+      const [row, out] = [f.local("i32", "row"), f.local("i32", "out")];
+      const columnAt = (j: number): Local<"i32"> =>
+        f.let(i32.add(base, i32.load(tile, tileLayout.gather + 4 * j)));
+      /** Visits every row of the sliver with where it is written and where its operand lies. */
+      const eachRow = (visit: () => void): void => {
+        out.set(to);
+        f.forPointer(row, rows, end, 4, () => {
+          visit();
+          out.set(i32.add(out, toRow));
+        });
+      };
+      f.if(i32.load(tile, tileLayout.straight), () => {
+        const first = columnAt(0);
+        eachRow(() => {
+          const from = f.let(i32.add(first, i32.load(row)));
+          for (let j = 0; j < width; j += 4) v128.store(out, v128.load(from, 4 * j), 4 * j);
+        });
+        f.return();
+      });
+      for (let j = 0; j < width; j += 4) {
+        const split = f.let(i32.load(tile, tileLayout.quads(width) + j), `split${j}`);
+        const first = columnAt(j);
+        f.if(
+          i32.eq(split, 4),
+          () => eachRow(() => v128.store(out, v128.load(i32.add(first, i32.load(row))), 4 * j)),
+          () =>
+            f.if(
+              split,
+              () => {
+                const lanes = i32x4.lt_s(v128.const(Int32Array.of(0, 1, 2, 3)), i32x4.splat(split));
+                const mask = f.let(lanes, `mask${j}`);
+                const column = i32.load(i32.add(tile, i32.shl(split, 2)), tileLayout.gather + 4 * j);
+                const second = f.let(i32.sub(i32.add(base, column), i32.shl(split, 2)), `second${j}`);
+                eachRow(() => {
+                  const from = f.let(i32.load(row));
+                  const [head, rest] = [v128.load(i32.add(first, from)), v128.load(i32.add(second, from))];
+                  v128.store(out, v128.bitselect(head, rest, mask), 4 * j);
+                });
+              },
+              () => {
+                const columns = [first, columnAt(j + 1), columnAt(j + 2), columnAt(j + 3)];
+                eachRow(() => {
+                  const from = f.let(i32.load(row));
+                  for (const [i, column] of columns.entries())
+                    f32.store(out, f32.load(i32.add(column, from)), 4 * (j + i));
+                });
+              },
+            ),
+        );
+      }
+    },
+  );
+}

@@ -1,0 +1,275 @@
+/**
+ * How a convolution becomes a product of matrices: which rows and columns there are, where each is found, and how the
+ * work is cut into items that threads take. A plan is made once for a size and used in every step.
+ *
+ * The right operand B of the product is never built. Its column j is an output position and begins at `gather[j]`; its
+ * row k is a channel and a tap of the window and lies `rows[k]` further. Both are bytes from the item's image, which
+ * is either the tensor itself (1x1 windows) or a copy with its margin in scratch memory, taken apart by the phases of
+ * the stride so that every tap is a plain shift (sweep.ts).
+ */
+import type { WasmRuntime } from "../../runtime.ts";
+import { RecordLayout, writeIntegers } from "./record.ts";
+import { columnsOf, type TileShape, tileRows } from "./tile.ts";
+
+export const floatBytes = 4;
+
+/** Positions of an item: enough to be worth handing out, few enough that its image stays in the second cache. */
+const positionsPerItem = 512;
+/** Depth of a product done at once: a sliver of B and a panel of A of this depth fit the first cache together. */
+const largestBlock = 320;
+
+/** A tap of the window, in the phases of the gathered image. */
+export interface GatherTap {
+  /** Which phase plane it reads. */
+  readonly phase: number;
+  /** Rows and columns further in that plane. */
+  readonly shift: readonly [number, number];
+}
+
+/** One axis of the image copied into scratch memory. */
+export interface GatherAxis {
+  readonly extent: number;
+  /** Position i of phase a is pixel i · stride + a − before. */
+  readonly stride: number;
+  readonly before: number;
+  /** Positions of one phase that are ever read, for the horizontal axis: the row length in scratch memory. */
+  readonly length: number;
+  /** The first position that outputs begin at, how many outputs, and how far taps reach beyond. */
+  readonly start: number;
+  readonly outputs: number;
+  readonly reach: number;
+}
+
+/** The sizes of a gathered product. Strides in bytes. */
+export interface GatherSizes {
+  readonly images: number;
+  readonly groups: number;
+  /** Channels of the gathered image, and rows of the result, per group. */
+  readonly channels: number;
+  readonly results: number;
+  readonly vertical: GatherAxis;
+  readonly horizontal: GatherAxis;
+  readonly taps: readonly GatherTap[];
+  /** Read where it lies: windows of one pixel on planes without gaps. */
+  readonly inPlace: boolean;
+  readonly source: {
+    readonly image: number;
+    readonly group: number;
+    readonly channel: number;
+    readonly row: number;
+  };
+  readonly target: {
+    readonly image: number;
+    readonly group: number;
+    readonly channel: number;
+    readonly row: number;
+    readonly column: number;
+  };
+}
+
+/** Everything kernels know of a plan. */
+export const planLayout = new RecordLayout([
+  "images",
+  "groups",
+  "channels",
+  "results",
+  "depth",
+  "block",
+  "rowTable",
+  "tileTable",
+  "imagesPerItem",
+  "rowsPerItem",
+  "imageBlocks",
+  "rowBlocks",
+  "outputRows",
+  "outputColumns",
+  "inPlace",
+  "sourceImage",
+  "sourceGroup",
+  "sourceChannel",
+  "sourceRow",
+  "targetImage",
+  "targetGroup",
+  "targetChannel",
+  "targetRow",
+  "strideV",
+  "strideH",
+  "beforeV",
+  "extentV",
+  "startV",
+  "reachV",
+  "rowBytes",
+  "planeRows",
+  "phaseBytes",
+  "channelBytes",
+  "imageBytes",
+  "columnTable",
+  "tallPanels",
+  "panels",
+  "panelRows",
+]);
+
+/** A tile of columns: fields, then by column where it is gathered and where its result goes, then its quads. */
+export const tileLayout = {
+  /** Where the result of the first column goes. */
+  out: 0,
+  /** 1 when all results lie side by side. */
+  direct: 4,
+  /** 1 when all columns are gathered side by side. */
+  straight: 8,
+  gather: 16,
+  target: (columns: number): number => 16 + floatBytes * columns,
+  /** By quad: how many of its columns follow the first; the rest follow each other. 0: they are scattered. */
+  quads: (columns: number): number => 16 + 2 * floatBytes * columns,
+  bytes: (columns: number): number => 16 + 3 * floatBytes * columns,
+} as const;
+
+export interface Plan {
+  readonly address: number;
+  readonly items: number;
+  readonly depth: number;
+  readonly block: number;
+  readonly results: number;
+  readonly groups: number;
+  readonly panels: number;
+  /** Scratch memory for the copied image of an item. */
+  readonly itemImageBytes: number;
+  /** Positions of an image that the product writes. */
+  readonly positions: number;
+}
+
+/** Panels of A for so many rows: as even as they can be, the taller ones first. */
+export function panelsOf(rows: number): { panels: number; tall: number; height: number } {
+  const panels = Math.ceil(rows / tileRows);
+  return { panels, tall: rows % panels, height: Math.floor(rows / panels) };
+}
+
+/** Cuts the images into items: some images each, or some rows of one. */
+function cut({ images, vertical, horizontal }: GatherSizes) {
+  const positions = vertical.outputs * horizontal.outputs;
+  const imagesPerItem = Math.ceil(images / Math.max(1, Math.ceil((images * positions) / positionsPerItem)));
+  const rowBlocks = imagesPerItem > 1 ? 1 : Math.ceil(positions / positionsPerItem);
+  const rowsPerItem = Math.ceil(vertical.outputs / Math.min(rowBlocks, vertical.outputs));
+  return { imagesPerItem, rowsPerItem };
+}
+
+/** How many of four gathered columns follow the first without a gap, if the rest follow each other too; else 0. */
+function splitOf(quad: readonly number[]): number {
+  const follows = quad.map((at, i) => i === 0 || at === quad[i - 1] + floatBytes);
+  const breaks = follows.filter((next) => !next).length;
+  if (breaks === 0) return quad.length;
+  return breaks === 1 ? follows.indexOf(false) : 0;
+}
+
+/**
+ * Makes the plan of a gathered product.
+ *
+ * @param wholeImages one image an item with all its rows, as the weight gradient walks them
+ */
+export function makePlan(
+  runtime: WasmRuntime,
+  shape: TileShape,
+  sizes: GatherSizes,
+  { wholeImages = false } = {},
+): Plan {
+  const { images, groups, channels, results, vertical, horizontal, taps, inPlace, source, target } = sizes;
+  const { imagesPerItem, rowsPerItem } = wholeImages
+    ? { imagesPerItem: 1, rowsPerItem: vertical.outputs }
+    : cut(sizes);
+  const rowBytes = inPlace ? source.row : floatBytes * horizontal.length;
+  const planeRows = rowsPerItem + vertical.reach;
+  const phaseBytes = planeRows * rowBytes;
+  const channelBytes = inPlace ? source.channel : phaseBytes * vertical.stride * horizontal.stride;
+  const imageBytes = inPlace ? source.image : channelBytes * channels;
+  const depth = channels * taps.length;
+  const block = Math.ceil(depth / Math.ceil(depth / largestBlock));
+  const rowTable = writeIntegers(
+    runtime,
+    Array.from({ length: channels }, (_, c) =>
+      taps.map(
+        ({ phase, shift }) =>
+          c * channelBytes + phase * phaseBytes + shift[0] * rowBytes + shift[1] * floatBytes,
+      ),
+    ).flat(),
+  );
+  const columns: { gather: number; out: number }[] = [];
+  for (let i = 0; i < imagesPerItem; i++)
+    for (let p = 0; p < rowsPerItem; p++)
+      for (let q = 0; q < horizontal.outputs; q++)
+        columns.push({
+          gather: i * imageBytes + p * rowBytes + (q + (inPlace ? 0 : horizontal.start)) * floatBytes,
+          out: i * target.image + p * target.row + q * target.column,
+        });
+  const { panels, tall, height } = panelsOf(results);
+  const imageBlocks = Math.ceil(images / imagesPerItem);
+  const rowBlocks = Math.ceil(vertical.outputs / rowsPerItem);
+  const address = planLayout.write(runtime, {
+    ...{ images, groups, channels, results, depth, block, rowTable },
+    tileTable: writeIntegers(runtime, tileRecords(columns, columnsOf(shape))),
+    ...{ imagesPerItem, rowsPerItem, imageBlocks, rowBlocks },
+    outputRows: vertical.outputs,
+    outputColumns: horizontal.outputs,
+    inPlace: inPlace ? 1 : 0,
+    sourceImage: source.image,
+    sourceGroup: source.group,
+    sourceChannel: source.channel,
+    sourceRow: source.row,
+    targetImage: target.image,
+    targetGroup: target.group,
+    targetChannel: target.channel,
+    targetRow: target.row,
+    strideV: vertical.stride,
+    strideH: horizontal.stride,
+    beforeV: vertical.before,
+    extentV: vertical.extent,
+    startV: inPlace ? 0 : vertical.start,
+    reachV: vertical.reach,
+    ...{ rowBytes, planeRows, phaseBytes, channelBytes, imageBytes },
+    columnTable: writeIntegers(runtime, columnStretches(horizontal)),
+    tallPanels: tall,
+    panels,
+    panelRows: height,
+  });
+  return {
+    ...{ address, depth, block, results, groups, panels },
+    positions: vertical.outputs * horizontal.outputs,
+    items: groups * imageBlocks * rowBlocks,
+    itemImageBytes: inPlace ? 0 : imagesPerItem * imageBytes,
+  };
+}
+
+/** By phase: margin before, pixels, first pixel, margin after, all of a row of scratch memory. */
+function columnStretches({ extent, stride, before, length }: GatherAxis): number[] {
+  return Array.from({ length: stride }, (_, phase) => {
+    const lead = Math.min(length, Math.max(0, Math.ceil((before - phase) / stride)));
+    const first = lead * stride + phase - before;
+    const count = Math.max(0, Math.min(length - lead, Math.ceil((extent - first) / stride)));
+    return [lead, count, first * floatBytes, length - lead - count];
+  }).flat();
+}
+
+function tileRecords(columns: readonly { gather: number; out: number }[], width: number): number[] {
+  const records: number[] = [];
+  for (let start = 0; start < columns.length; start += width) {
+    const tile = columns.slice(start, start + width);
+    // Columns beyond the last are gathered from what follows it; nobody reads their results.
+    const last = tile[tile.length - 1];
+    const gather = Array.from({ length: width }, (_, j) =>
+      j < tile.length ? tile[j].gather : last.gather + (j - tile.length + 1) * floatBytes,
+    );
+    const out = Array.from({ length: width }, (_, j) => (j < tile.length ? tile[j].out : 0));
+    const quads = Array.from({ length: width / 4 }, (_, q) => splitOf(gather.slice(4 * q, 4 * q + 4)));
+    const sideBySide = (at: readonly number[]) => at.every((a, j) => a === at[0] + j * floatBytes);
+    const record = [
+      out[0],
+      tile.length === width && sideBySide(out) ? 1 : 0,
+      sideBySide(gather) ? 1 : 0,
+      0,
+      ...gather,
+      ...out,
+      ...quads,
+    ];
+    records.push(...record, ...new Array<number>(tileLayout.bytes(width) / 4 - record.length).fill(0));
+  }
+  return records;
+}

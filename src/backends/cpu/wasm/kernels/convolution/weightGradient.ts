@@ -1,0 +1,311 @@
+/**
+ * The weight gradient: dot products of rows of the output gradient with rows of the gathered image.
+ *
+ * An item is a few channels of a group and some results, over all images and positions: threads share no sums, so
+ * the bits do not depend on how items are dealt out. Sums stay apart by lane until the last image.
+ */
+import type { FunctionHandle, Local, ModuleBuilder, Reusable } from "../../encoder/index.ts";
+import type { CopyRow, PackSliver, PrepareImage } from "./gather.ts";
+import { floatBytes, planLayout, tileLayout } from "./plan.ts";
+import { planFields } from "./product.ts";
+import { RecordLayout } from "./record.ts";
+import {
+  columnsOf,
+  defineDotTile,
+  dotStride,
+  dotTaps,
+  dotTileBytes,
+  type TileShape,
+  tileRows,
+} from "./tile.ts";
+
+/** Positions whose rows are packed at once: a panel of 6 gradient rows and 2 image rows fit the first cache. */
+export const positionsPerBlock = 512;
+
+/** What the weight gradient knows besides the plan. */
+export const dotsLayout = new RecordLayout([
+  "plan",
+  "channelsPerItem",
+  "channelBlocks",
+  "resultsPerItem",
+  "resultBlocks",
+  "taps",
+  "positions",
+  "paddedPositions",
+  "readInPlace",
+  "gradientImage",
+  "gradientGroup",
+  "gradientRow",
+]);
+
+/** Bytes of scratch memory of an item: sums, packed rows, the image. */
+export function dotsScratch(shape: TileShape, results: number, rows: number, imageBytes: number): number {
+  const tiles = Math.ceil(results / tileRows) * Math.ceil(rows / dotTaps);
+  return tiles * dotTileBytes(shape) + rows * positionsPerBlock * floatBytes + imageBytes;
+}
+
+/** (begin, end, scratch, from, imageBytes, planeBytes, rowBytes, planes, rows, columns, to, toPlane): pads planes. */
+function definePadPlanes(module: ModuleBuilder, copyRow: CopyRow): void {
+  const [params, names] = [
+    { begin: "i32", end: "i32", scratch: "i32", from: "i32", imageBytes: "i32", planeBytes: "i32" } as const,
+    { rowBytes: "i32", planes: "i32", rows: "i32", columns: "i32", to: "i32", toPlane: "i32" } as const,
+  ];
+  module.func("padPlanes", { params: { ...params, ...names } }, (f, given) => {
+    const { begin, end, from, imageBytes, planeBytes, rowBytes, planes, rows, columns, to, toPlane } = given;
+    const { i32, f32 } = f;
+    const [item, row, source, target, last] = ["item", "row", "source", "target", "last"].map((name) =>
+      f.local("i32", name),
+    );
+    f.forRange(item, begin, end, 1, () => {
+      source.set(
+        i32.add(
+          i32.add(from, i32.mul(i32.div_u(item, planes), imageBytes)),
+          i32.mul(i32.rem_u(item, planes), planeBytes),
+        ),
+      );
+      target.set(i32.add(to, i32.mul(item, toPlane)));
+      last.set(i32.add(target, toPlane));
+      f.forRange(row, 0, rows, 1, () => {
+        f.call(copyRow, { from: source, to: target, count: columns, step: 4 });
+        source.set(i32.add(source, rowBytes));
+        target.set(i32.add(target, i32.shl(columns, 2)));
+      });
+      f.forPointer(target, target, last, 4, () => f32.store(target, 0));
+    });
+  });
+}
+
+/** Adds up the lanes of a tile's sums and writes them to the weights. */
+function defineFinish(module: ModuleBuilder, shape: TileShape) {
+  const parts = dotStride(shape) / 4;
+  const params = { sums: "i32", rows: "i32", taps: "i32", to: "i32", rowBytes: "i32" } as const;
+  return module.func("finishDots", { params, exported: false }, (f, { sums, rows, taps, to, rowBytes }) => {
+    const { i32, f32, v128, f32x4 } = f;
+    const [row, tap] = [f.local("i32", "row"), f.local("i32", "tap")];
+    f.forRange(row, 0, rows, 1, () => {
+      f.forRange(tap, 0, taps, 1, () => {
+        let vector = f.let(v128.load(sums));
+        for (let part = 1; part < parts; part++)
+          vector = f.let(f32x4.add(vector, v128.load(sums, 16 * part)));
+        const lane = (i: 0 | 1 | 2 | 3) => f32x4.extract_lane(vector, i);
+        const total = f32.add(f32.add(lane(0), lane(1)), f32.add(lane(2), lane(3)));
+        f32.store(i32.add(to, i32.shl(tap, 2)), total);
+        sums.set(i32.add(sums, 16 * parts));
+      });
+      to.set(i32.add(to, rowBytes));
+    });
+  });
+}
+
+const blockParams = {
+  gradient: "i32",
+  gradientRow: "i32",
+  results: "i32",
+  x: "i32",
+  xRow: "i32",
+  rows: "i32",
+  bytes: "i32",
+  sums: "i32",
+} as const;
+
+/** All gradient rows of an item against its image rows, over one block of positions. */
+function defineDotBlock(
+  module: ModuleBuilder,
+  shape: TileShape,
+): FunctionHandle<typeof blockParams, undefined> {
+  const tiles = Array.from({ length: tileRows }, (_, rows) =>
+    Array.from({ length: dotTaps }, (_, taps) => defineDotTile(module, shape, rows + 1, taps + 1)),
+  );
+  return module.func(
+    "dotBlock",
+    { params: blockParams, exported: false },
+    (f, { gradient, gradientRow, results, x, xRow, rows, bytes, sums }) => {
+      const { i32 } = f;
+      const [row, height, tap, taps, right] = ["row", "height", "tap", "taps", "right"].map((name) =>
+        f.local("i32", name),
+      );
+      const atMost = (local: Local<"i32">, limit: number): void =>
+        local.set(f.select(local, limit, i32.lt_s(local, limit)));
+      f.forRange(row, 0, results, tileRows, () => {
+        height.set(i32.sub(results, row));
+        atMost(height, tileRows);
+        right.set(x);
+        f.forRange(tap, 0, rows, dotTaps, () => {
+          taps.set(i32.sub(rows, tap));
+          atMost(taps, dotTaps);
+          for (const [i, byTaps] of [...tiles.entries()].reverse())
+            f.if(i32.eq(height, i + 1), () => {
+              for (const [t, tile] of byTaps.entries())
+                f.if(i32.eq(taps, t + 1), () =>
+                  f.call(tile, { y: gradient, yRow: gradientRow, x: right, xRow, bytes, sums }),
+                );
+            });
+          sums.set(i32.add(sums, dotTileBytes(shape)));
+          right.set(i32.add(right, i32.mul(dotTaps, xRow)));
+        });
+        gradient.set(i32.add(gradient, i32.mul(height, gradientRow)));
+      });
+    },
+  );
+}
+
+/** (begin, end, scratch, record, source, gradient, weights): items of the weight gradient. */
+export function defineWeightGradient(
+  module: ModuleBuilder,
+  shape: TileShape,
+  copyRow: CopyRow,
+  prepare: PrepareImage,
+  packSliver: PackSliver,
+): void {
+  definePadPlanes(module, copyRow);
+  const width = columnsOf(shape);
+  const [dotBlock, finish] = [defineDotBlock(module, shape), defineFinish(module, shape)];
+  const params = {
+    ...({ begin: "i32", end: "i32", scratch: "i32", record: "i32" } as const),
+    ...({ source: "i32", gradient: "i32", weights: "i32" } as const),
+  };
+  module.func(
+    "weightGradient",
+    { params },
+    (f, { begin, end, scratch, record, source, gradient, weights }) => {
+      const { i32, f32 } = f;
+      const own = (name: (typeof dotsLayout.fields)[number]) => f.let(dotsLayout.load(f, record, name), name);
+      const plan = own("plan");
+      const p = planFields(f, plan, [
+        "images",
+        "channels",
+        "results",
+        "rowTable",
+        "tileTable",
+        "sourceChannel",
+      ]);
+      const [channelsPerItem, channelBlocks] = (["channelsPerItem", "channelBlocks"] as const).map(own);
+      const [resultsPerItem, resultBlocks] = (["resultsPerItem", "resultBlocks"] as const).map(own);
+      const [taps, positions, padded] = (["taps", "positions", "paddedPositions"] as const).map(own);
+      const [readInPlace, gradientRow] = (["readInPlace", "gradientRow"] as const).map(own);
+      const names = [
+        "item",
+        "group",
+        "channel",
+        "channels",
+        "result",
+        "results",
+        "rows",
+        "image",
+        "position",
+        "count",
+      ];
+      const [item, group, channel, channels, result, results, rows, image, position, count] = names.map(
+        (name) => f.local("i32", name),
+      );
+      const [from, base, x, xRow, y, packed, itemImage, sumBytes, tile, column] = [
+        ...["from", "base", "x", "xRow", "y", "packed", "itemImage", "sumBytes", "tile", "column"],
+      ].map((name) => f.local("i32", name));
+      const [row, at, height, tap, wide, sums, to] = ["row", "at", "height", "tap", "wide", "sums", "to"].map(
+        (name) => f.local("i32", name),
+      );
+      const atMost = (local: Local<"i32">, limit: Reusable<"i32">): void =>
+        local.set(f.select(local, limit, i32.lt_s(local, limit)));
+      const tileBytes = dotTileBytes(shape);
+      f.forRange(item, begin, end, 1, () => {
+        result.set(i32.mul(i32.rem_u(item, resultBlocks), resultsPerItem));
+        group.set(i32.div_u(item, resultBlocks));
+        channel.set(i32.mul(i32.rem_u(group, channelBlocks), channelsPerItem));
+        group.set(i32.div_u(group, channelBlocks));
+        channels.set(i32.sub(p.channels, channel));
+        atMost(channels, channelsPerItem);
+        results.set(i32.sub(p.results, result));
+        atMost(results, resultsPerItem);
+        rows.set(i32.mul(channels, taps));
+        const panels = i32.div_u(i32.add(results, tileRows - 1), tileRows);
+        const pairs = i32.div_u(i32.add(rows, dotTaps - 1), dotTaps);
+        sumBytes.set(i32.mul(i32.mul(panels, pairs), tileBytes));
+        f.memory.fill(scratch, 0, sumBytes);
+        packed.set(i32.add(scratch, sumBytes));
+        itemImage.set(i32.add(packed, i32.mul(rows, floatBytes * positionsPerBlock)));
+        f.forRange(image, 0, p.images, 1, () => {
+          from.set(
+            i32.add(
+              i32.add(source, i32.mul(group, planLayout.load(f, plan, "sourceGroup"))),
+              i32.add(
+                i32.mul(image, planLayout.load(f, plan, "sourceImage")),
+                i32.mul(channel, p.sourceChannel),
+              ),
+            ),
+          );
+          y.set(
+            i32.add(
+              i32.add(gradient, i32.mul(group, dotsLayout.load(f, record, "gradientGroup"))),
+              i32.add(
+                i32.mul(image, dotsLayout.load(f, record, "gradientImage")),
+                i32.mul(result, gradientRow),
+              ),
+            ),
+          );
+          f.if(
+            planLayout.load(f, plan, "inPlace"),
+            () => base.set(from),
+            () => {
+              base.set(itemImage);
+              f.call(prepare, { plan, from, to: itemImage, images: 1, channels, firstRow: 0 });
+            },
+          );
+          tile.set(p.tileTable);
+          f.forRange(position, 0, padded, positionsPerBlock, () => {
+            count.set(i32.sub(padded, position));
+            atMost(count, positionsPerBlock);
+            f.if(
+              readInPlace,
+              () => {
+                x.set(i32.add(base, i32.shl(position, 2)));
+                xRow.set(p.sourceChannel);
+              },
+              () => {
+                x.set(packed);
+                xRow.set(floatBytes * positionsPerBlock);
+                to.set(packed);
+                f.forRange(column, 0, count, width, () => {
+                  f.call(packSliver, { to, toRow: xRow, base, tile, rows: p.rowTable, depth: rows });
+                  to.set(i32.add(to, floatBytes * width));
+                  tile.set(i32.add(tile, tileLayout.bytes(width)));
+                });
+                // What follows the last position meets zeros of the gradient, which do not silence NaN.
+                wide.set(i32.sub(i32.add(position, count), positions));
+                f.if(i32.gt_s(wide, 0), () => {
+                  to.set(i32.add(packed, i32.shl(i32.sub(count, wide), 2)));
+                  f.forRange(row, 0, rows, 1, () => {
+                    f.forRange(column, 0, wide, 1, () => f32.store(i32.add(to, i32.shl(column, 2)), 0));
+                    to.set(i32.add(to, xRow));
+                  });
+                });
+              },
+            );
+            f.call(dotBlock, {
+              ...{ gradient: y, gradientRow, results, x, xRow, rows },
+              ...{ bytes: i32.shl(count, 2), sums: scratch },
+            });
+            y.set(i32.add(y, i32.shl(count, 2)));
+          });
+        });
+        sums.set(scratch);
+        const depth = i32.mul(p.channels, taps);
+        const depthBytes = f.let(i32.shl(depth, 2), "depthBytes");
+        const firstRow = i32.add(i32.mul(group, p.results), result);
+        at.set(i32.add(i32.add(weights, i32.mul(firstRow, depthBytes)), i32.shl(i32.mul(channel, taps), 2)));
+        f.forRange(row, 0, results, tileRows, () => {
+          height.set(i32.sub(results, row));
+          atMost(height, tileRows);
+          to.set(at);
+          f.forRange(tap, 0, rows, dotTaps, () => {
+            wide.set(i32.sub(rows, tap));
+            atMost(wide, dotTaps);
+            f.call(finish, { sums, rows: height, taps: wide, to, rowBytes: depthBytes });
+            sums.set(i32.add(sums, tileBytes));
+            to.set(i32.add(to, floatBytes * dotTaps));
+          });
+          at.set(i32.add(at, i32.mul(height, depthBytes)));
+        });
+      });
+    },
+  );
+}

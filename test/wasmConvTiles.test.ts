@@ -1,0 +1,136 @@
+/**
+ * What the WebAssembly convolutions must not depend on: how wide their tiles are (vectors of 128 bits, or pairs that
+ * V8 makes into 256), and how their items are dealt out to threads.
+ */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { HostView } from "../src/backends/backend.ts";
+import { webAssembly } from "../src/backends/cpu/wasm/encoder/index.ts";
+import { conv2dKernels } from "../src/backends/cpu/wasm/kernels/convolution/index.ts";
+import { planeKernels } from "../src/backends/cpu/wasm/kernels/planes.ts";
+import { WasmRuntime } from "../src/backends/cpu/wasm/runtime.ts";
+import { SharedMemory } from "../src/backends/cpu/wasm/sharedMemory.ts";
+import { convCase, convShapes, forEachProduct } from "./convCases.ts";
+import { CutRuntime, unit } from "./support/sharedViews.ts";
+
+function refused(): never {
+  throw new Error("the kernel gave its work to the loops");
+}
+const nothing = { conv2d: refused, conv2dInputGradient: refused, conv2dWeightGradient: refused };
+
+/** The kernels on memory of their own, and views in it. */
+function kernelsOf(Runtime: typeof WasmRuntime, revectorised: boolean) {
+  if (!webAssembly) throw new Error("this engine has no WebAssembly");
+  const memory = new SharedMemory(webAssembly);
+  const runtime = new Runtime(webAssembly, memory, false, 1, revectorised);
+  const room = new Float32Array(memory.memory.buffer, memory.allocateBytes(1 << 20), 1 << 18);
+  let used = 0;
+  return {
+    ...conv2dKernels(runtime, planeKernels(runtime), nothing),
+    clear() {
+      room.fill(Number.NaN, 0, used);
+      used = 0;
+    },
+    view(shape: readonly number[], values?: ArrayLike<number>): HostView {
+      const strides = shape.map((_, axis) => shape.slice(axis + 1).reduce((a, b) => a * b, 1));
+      const length = shape.reduce((a, b) => a * b, 1);
+      const data = room.subarray(used, used + length);
+      used += length;
+      if (values) data.set(values);
+      return { dtype: "f32", data, shape, strides, offset: 0 };
+    },
+  };
+}
+
+const [plain, wide] = [kernelsOf(WasmRuntime, false), kernelsOf(WasmRuntime, true)];
+const [plainCut, wideCut] = [kernelsOf(CutRuntime, false), kernelsOf(CutRuntime, true)];
+
+/** Forward and both gradients of a case of given operands. */
+function results(
+  kernels: ReturnType<typeof kernelsOf>,
+  shapes: ReturnType<typeof convShapes>,
+  [x, weight, gradient]: readonly Float32Array[],
+  attributes: Parameters<typeof plain.conv2d>[2],
+) {
+  kernels.clear();
+  const [image, filter, back] = [
+    kernels.view(shapes.x, x),
+    kernels.view(shapes.weight, weight),
+    kernels.view(shapes.y, gradient),
+  ];
+  const outputs = [kernels.view(shapes.y), kernels.view(shapes.x), kernels.view(shapes.weight)];
+  kernels.conv2d([image, filter], outputs[0], attributes);
+  kernels.conv2dInputGradient([back, filter], outputs[1], attributes);
+  kernels.conv2dWeightGradient([image, back], outputs[2], attributes);
+  return outputs.map(({ data }) => Float32Array.from(data));
+}
+
+/** The definition in f64, with the sum of magnitudes and the number of products of every element. */
+function defined(
+  { x: X, weight: W, y: Y }: ReturnType<typeof convShapes>,
+  [x, weight, gradient]: readonly Float32Array[],
+  attributes: Parameters<typeof plain.conv2d>[2],
+) {
+  const sums = [gradient, x, weight].map(({ length }) =>
+    Array.from({ length }, () => ({ value: 0, size: 0, terms: 0 })),
+  );
+  const add = (which: number, at: number, product: number): void => {
+    const sum = sums[which][at];
+    sum.value += product;
+    sum.size += Math.abs(product);
+    sum.terms++;
+  };
+  forEachProduct(X, W, Y, attributes, (i, j, k) => {
+    if (i < 0) return;
+    add(0, k, x[i] * weight[j]);
+    add(1, i, gradient[k] * weight[j]);
+    add(2, j, x[i] * gradient[k]);
+  });
+  return sums;
+}
+
+const drawn = fc.tuple(convCase, fc.nat(1e6));
+
+function operandsOf(shapes: ReturnType<typeof convShapes>, seed: number): Float32Array[] {
+  let state = seed + 1;
+  const next = () => {
+    state = (state * 48271) % 2147483647;
+    return state / 1073741823.5 - 1;
+  };
+  return [shapes.x, shapes.weight, shapes.y].map((shape) =>
+    Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, next),
+  );
+}
+
+describe("tiles of the WebAssembly convolutions", () => {
+  it.each([
+    ["of 128 bits", plain],
+    ["of 256 bits", wide],
+  ] as const)("%s agree with the definition", (_, kernels) => {
+    const check = ([given, seed]: [Parameters<typeof convShapes>[0], number]) => {
+      const shapes = convShapes(given);
+      if ([...shapes.x, ...shapes.y].includes(0)) return;
+      const operands = operandsOf(shapes, seed);
+      const got = results(kernels, shapes, operands, given.attributes);
+      for (const [which, sums] of defined(shapes, operands, given.attributes).entries())
+        for (const [i, { value, size, terms }] of sums.entries())
+          if (!(Math.abs(got[which][i] - value) <= unit * (terms + 2) * size))
+            expect.fail(`result ${which}, element ${i}: ${got[which][i]}, should be ${value}`);
+    };
+    fc.assert(fc.property(drawn, check), { numRuns: 150, seed: 3 });
+  });
+
+  it.each([
+    ["of 128 bits", plain, plainCut],
+    ["of 256 bits", wide, wideCut],
+  ] as const)("%s give the same bits however items are dealt out", (_, kernels, cut) => {
+    const check = ([given, seed]: [Parameters<typeof convShapes>[0], number]) => {
+      const shapes = convShapes(given);
+      if ([...shapes.x, ...shapes.y].includes(0)) return;
+      const operands = operandsOf(shapes, seed);
+      const [once, pieces] = [kernels, cut].map((each) => results(each, shapes, operands, given.attributes));
+      expect(pieces).toEqual(once);
+    };
+    fc.assert(fc.property(drawn, check), { numRuns: 60, seed: 4 });
+  });
+});
