@@ -1,0 +1,299 @@
+/**
+ * Upsampling, adaptive average pooling and the gradients of both in SIMD, as one kernel: rows of the image are added
+ * up by their weights, then columns of the sum.
+ *
+ * Four output columns at a time take their pixels out of vectors by a swizzle whose lanes are worked out once per
+ * size, so any factor runs at nearly the speed of a whole one. An output row made like the one above is a copy of it.
+ * A pixel goes through one rounding for each row and column it is made of, and four for the weights.
+ */
+import type { HostBackendKernel, HostView } from "../../../backend.ts";
+import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
+import { multiplyAdd, type RangeFunction, type WasmRuntime } from "../runtime.ts";
+import { floatBytes, placeOf, storeFirstLanes } from "./rows.ts";
+import { type Taps, transposed, type UpsampleAttributes, upsampleTaps, windowTaps } from "./taps.ts";
+
+interface ToInput {
+  /** [N, C, H, W] */
+  readonly inputShape: readonly number[];
+}
+
+export interface ResizeKernels {
+  readonly upsample: HostBackendKernel<UpsampleAttributes>;
+  readonly upsampleInputGradient: HostBackendKernel<UpsampleAttributes & ToInput>;
+  readonly adaptiveAvgPool2d: HostBackendKernel<{ readonly outputSize: readonly [number, number] }>;
+  readonly adaptiveAvgPool2dInputGradient: HostBackendKernel<ToInput>;
+}
+
+/** A row that is the one above. */
+const sameAsAbove = -1;
+/** What four columns take out of one vector: where it lies (16 bytes, for alignment), which bytes, and weights. */
+const entryBytes = 48;
+const elementsPerCall = 8192;
+
+/** Words: for each output row how many input rows it is made of, or `sameAsAbove`, then each one's number and weight. */
+function rowTable(taps: Taps): Int32Array {
+  const words: number[] = [];
+  const bits = new Int32Array(1);
+  const weight = new Float32Array(bits.buffer);
+  const texts = taps.map((list) => JSON.stringify(list));
+  for (const [p, list] of taps.entries()) {
+    if (p > 0 && texts[p] === texts[p - 1]) {
+      words.push(sameAsAbove);
+      continue;
+    }
+    words.push(list.length);
+    for (const tap of list) {
+      weight[0] = tap.weight;
+      words.push(tap.at, bits[0]);
+    }
+  }
+  return Int32Array.from(words);
+}
+
+/** For each four output columns how many vectors they take their pixels from; and what from each. */
+function columnTable(taps: Taps): { readonly counts: Int32Array; readonly entries: Uint8Array } {
+  const counts: number[] = [];
+  const entries: Uint8Array[] = [];
+  for (let q = 0; q < taps.length; q += 4) {
+    const left = taps.slice(q, q + 4).map((list) => [...list].sort((a, b) => a.at - b.at));
+    let count = 0;
+    for (; left.some((list) => list.length > 0); count++) {
+      const first = Math.min(...left.flatMap(([tap]) => (tap ? [tap.at] : [])));
+      const entry = new Uint8Array(entryBytes);
+      const weights = new Float32Array(entry.buffer, 32, 4);
+      new Int32Array(entry.buffer, 0, 1)[0] = floatBytes * first;
+      // A swizzle gives 0 for bytes that do not exist.
+      entry.fill(0xff, 16, 32);
+      for (const [lane, list] of left.entries()) {
+        const [tap] = list;
+        if (!tap || tap.at >= first + 4) continue;
+        list.shift();
+        weights[lane] = tap.weight;
+        for (let byte = 0; byte < floatBytes; byte++)
+          entry[16 + floatBytes * lane + byte] = floatBytes * (tap.at - first) + byte;
+      }
+      entries.push(entry);
+    }
+    counts.push(count);
+  }
+  const all = new Uint8Array(entryBytes * entries.length);
+  for (const [i, entry] of entries.entries()) all.set(entry, entryBytes * i);
+  return { counts: Int32Array.from(counts), entries: all };
+}
+
+/** to = weight · from, or to += weight · from, over `bytes` rounded up to vectors. */
+function addRow(
+  f: FunctionBuilder,
+  fused: boolean,
+  from: Local<"i32">,
+  to: Local<"i32">,
+  bytes: Local<"i32">,
+  weight: Local<"v128">,
+  isFirst: boolean,
+): void {
+  const { i32, v128, f32x4 } = f;
+  const at = f.local("i32", "at");
+  f.forRange(at, 0, bytes, 16, () => {
+    const target = f.let(i32.add(to, at));
+    const pixels = v128.load(i32.add(from, at));
+    const value = isFirst
+      ? f32x4.mul(pixels, weight)
+      : multiplyAdd(f, fused, pixels, weight, v128.load(target));
+    v128.store(target, value);
+  });
+}
+
+const parameters = [
+  ...["begin", "end", "scratch", "channels"],
+  ...["x", "xImage", "xPlane", "xRow", "columns"],
+  ...["y", "yImage", "yPlane", "yRow", "outRows", "outColumns"],
+  ...["rowWords", "groupCounts", "groupEntries"],
+];
+
+function compile(runtime: WasmRuntime): RangeFunction {
+  const module = new ModuleBuilder("resize");
+  runtime.importMemory(module);
+  const params: Readonly<Record<string, "i32">> = Object.fromEntries(parameters.map((name) => [name, "i32"]));
+  module.func("resize", { params }, (f, p: Readonly<Record<string, Local<"i32">>>) => {
+    const { i32, f32x4, i8x16, v128 } = f;
+    const [item, row, word, taps, from, to, source, above] = [
+      ...["item", "row", "word", "taps", "from", "to", "source", "above"],
+    ].map((name) => f.local("i32", name));
+    const [group, entry, entries, count, left] = ["group", "entry", "entries", "count", "left"].map((name) =>
+      f.local("i32", name),
+    );
+    const [weight, sum] = ["weight", "sum"].map((name) => f.local("v128", name));
+    const bytes = f.let(i32.shl(p.columns, 2), "bytes");
+    const outBytes = f.let(i32.shl(p.outColumns, 2), "outBytes");
+
+    /** Reads the next row and its weight, and moves on. */
+    const nextTap = () => {
+      source.set(i32.add(from, i32.mul(i32.load(word), p.xRow)));
+      weight.set(v128.load32_splat(word, 4));
+      word.set(i32.add(word, 8));
+      taps.set(i32.sub(taps, 1));
+    };
+
+    const writeColumns = () => {
+      entry.set(p.groupEntries);
+      group.set(p.groupCounts);
+      left.set(p.outColumns);
+      above.set(to);
+      f.while(
+        () => i32.gt_s(left, 0),
+        () => {
+          sum.set(f32x4.splat(0));
+          count.set(i32.load(group));
+          entries.set(i32.add(entry, i32.mul(count, entryBytes)));
+          f.while(
+            () => i32.lt_u(entry, entries),
+            () => {
+              const pixels = v128.load(i32.add(source, i32.load(entry)));
+              const chosen = f.let(i8x16.swizzle(pixels, v128.load(entry, 16)));
+              sum.set(multiplyAdd(f, runtime.fused, chosen, v128.load(entry, 32), sum));
+              entry.set(i32.add(entry, entryBytes));
+            },
+          );
+          f.if(
+            i32.ge_s(left, 4),
+            () => v128.store(above, sum),
+            () => storeFirstLanes(f, above, sum, left),
+          );
+          above.set(i32.add(above, 16));
+          group.set(i32.add(group, 4));
+          left.set(i32.sub(left, 4));
+        },
+      );
+    };
+
+    f.forRange(item, p.begin, p.end, 1, () => {
+      const image = f.let(i32.div_u(item, p.channels), "image");
+      const plane = f.let(i32.sub(item, i32.mul(image, p.channels)), "plane");
+      const start = (name: "x" | "y") =>
+        i32.add(i32.add(p[name], i32.mul(image, p[`${name}Image`])), i32.mul(plane, p[`${name}Plane`]));
+      from.set(start("x"));
+      to.set(start("y"));
+      word.set(p.rowWords);
+      f.forRange(row, 0, p.outRows, 1, () => {
+        taps.set(i32.load(word));
+        word.set(i32.add(word, 4));
+        f.if(
+          i32.eq(taps, sameAsAbove),
+          () => f.memory.copy(to, i32.sub(to, p.yRow), outBytes),
+          () =>
+            f.if(
+              taps,
+              () => {
+                const isPlain = i32.eq(i32.load(word, 4), f.i32.reinterpret_f32(1));
+                f.if(
+                  i32.and(i32.eq(taps, 1), isPlain),
+                  () => nextTap(),
+                  () => {
+                    nextTap();
+                    addRow(f, runtime.fused, source, p.scratch, bytes, weight, true);
+                    f.while(
+                      () => taps,
+                      () => {
+                        nextTap();
+                        addRow(f, runtime.fused, source, p.scratch, bytes, weight, false);
+                      },
+                    );
+                    source.set(p.scratch);
+                  },
+                );
+                writeColumns();
+              },
+              () => f.memory.fill(to, 0, outBytes),
+            ),
+        );
+        to.set(i32.add(to, p.yRow));
+      });
+    });
+  });
+  return runtime.instantiate(module).resize;
+}
+
+/** Addresses of the tables of one resizing, which stay in memory: a network has few sizes. */
+type Tables = readonly [rowWords: number, groupCounts: number, groupEntries: number];
+
+/** The four kernels; other layouts and dtypes go to the reference loops. */
+export function resizeKernels(runtime: WasmRuntime): ResizeKernels {
+  const tables = new Map<string, Tables>();
+  let resize: RangeFunction | undefined;
+
+  function place(array: Int32Array | Uint8Array): number {
+    const address = runtime.memory.allocateBytes(array.byteLength);
+    const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+    new Uint8Array(runtime.memory.memory.buffer, address, array.byteLength).set(bytes);
+    return address;
+  }
+
+  function tablesOf(key: string, rows: () => Taps, columns: () => Taps): Tables {
+    const known = tables.get(key);
+    if (known) return known;
+    const { counts, entries } = columnTable(columns());
+    const made: Tables = [place(rowTable(rows())), place(counts), place(entries)];
+    tables.set(key, made);
+    return made;
+  }
+
+  const takes = (views: readonly HostView[]): boolean =>
+    runtime.accepts(views) && views.every(({ shape, strides }) => shape[3] === 1 || strides[3] === 1);
+
+  function run(x: HostView, output: HostView, table: Tables): void {
+    const [N, C, H, W] = x.shape;
+    const [, , P, Q] = output.shape;
+    resize ??= compile(runtime);
+    const args = [C, ...placeOf(x), W, ...placeOf(output), P, Q, ...table];
+    const grain = Math.max(1, Math.ceil(elementsPerCall / (H * W + P * Q)));
+    // A row of sums, and what vectors write and read beyond it.
+    runtime.forRange(resize, N * C, args, { grain, scratchBytes: floatBytes * (W + 8) });
+  }
+
+  /**
+   * @param name tells the tables of its sizes from those of others
+   * @param tapsOf what outputs along an axis are made of
+   */
+  const forwards =
+    <Attributes>(
+      name: (attributes: Attributes) => string,
+      tapsOf: (extent: number, outputs: number, axis: 0 | 1, attributes: Attributes) => Taps,
+    ): HostBackendKernel<Attributes> =>
+    ([x], output, attributes, reference) => {
+      if (!takes([x, output])) return reference([x], output, attributes);
+      const [[, , H, W], [, , P, Q]] = [x.shape, output.shape];
+      const table = tablesOf(
+        `${name(attributes)} ${[H, W, P, Q]}`,
+        () => tapsOf(H, P, 0, attributes),
+        () => tapsOf(W, Q, 1, attributes),
+      );
+      run(x, output, table);
+    };
+
+  /** The gradient of the same: from the outputs back to what they were made of. */
+  const backwards =
+    <Attributes>(
+      name: (attributes: Attributes) => string,
+      tapsOf: (extent: number, outputs: number, axis: 0 | 1, attributes: Attributes) => Taps,
+    ): HostBackendKernel<Attributes> =>
+    ([gradient], output, attributes, reference) => {
+      if (!takes([gradient, output])) return reference([gradient], output, attributes);
+      const [[, , H, W], [, , P, Q]] = [output.shape, gradient.shape];
+      const table = tablesOf(
+        `gradient of ${name(attributes)} ${[H, W, P, Q]}`,
+        () => transposed(tapsOf(H, P, 0, attributes), H),
+        () => transposed(tapsOf(W, Q, 1, attributes), W),
+      );
+      run(gradient, output, table);
+    };
+
+  const upsampling = ({ mode, scale, alignCorners }: UpsampleAttributes): string =>
+    `${mode} ${scale} ${alignCorners}`;
+  const pooling = (): string => "mean";
+  return {
+    upsample: forwards(upsampling, upsampleTaps),
+    upsampleInputGradient: backwards<UpsampleAttributes & ToInput>(upsampling, upsampleTaps),
+    adaptiveAvgPool2d: forwards(pooling, windowTaps),
+    adaptiveAvgPool2dInputGradient: backwards<ToInput>(pooling, windowTaps),
+  };
+}
