@@ -7,7 +7,6 @@ import { describe, expect, it } from "vitest";
 import type { HostView } from "../src/backends/backend.ts";
 import { enableRelaxedSimd, webAssembly } from "../src/backends/cpu/wasm/encoder/index.ts";
 import { pointwiseKernel } from "../src/backends/cpu/wasm/kernels/pointwise.ts";
-import { WasmRuntime } from "../src/backends/cpu/wasm/runtime.ts";
 import { SharedMemory } from "../src/backends/cpu/wasm/sharedMemory.ts";
 import * as e from "../src/backends/expression.ts";
 import { type Expression, evaluate } from "../src/backends/expression.ts";
@@ -20,6 +19,7 @@ import {
   rangeOf,
   relativeErrors,
 } from "./support/expressions.ts";
+import { CutRuntime } from "./support/sharedViews.ts";
 
 const x = e.input(0);
 const y = e.input(1);
@@ -35,7 +35,7 @@ function engine() {
 const memory = new SharedMemory(engine());
 let fallbacks = 0;
 const kernels = [false, ...(isRelaxed ? [true] : [])].map((fused) =>
-  pointwiseKernel(new WasmRuntime(engine(), memory, fused), () => {
+  pointwiseKernel(new CutRuntime(engine(), memory, fused), () => {
     fallbacks++;
   }),
 );

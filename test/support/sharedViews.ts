@@ -2,7 +2,7 @@
 import { expect } from "vitest";
 import type { HostView } from "../../src/backends/backend.ts";
 import { enableRelaxedSimd, webAssembly } from "../../src/backends/cpu/wasm/encoder/index.ts";
-import { WasmRuntime } from "../../src/backends/cpu/wasm/runtime.ts";
+import { type RangeFunction, type RangeOptions, WasmRuntime } from "../../src/backends/cpu/wasm/runtime.ts";
 import { SharedMemory } from "../../src/backends/cpu/wasm/sharedMemory.ts";
 import { expectSums, Sum } from "../hostViews.ts";
 
@@ -13,6 +13,30 @@ const relaxed = enableRelaxedSimd();
 /** With and, where the engine can, without a rounding between a product and the sum it goes into. */
 export const arithmetics = relaxed === "built in" || relaxed === "by flag" ? [false, true] : [false];
 
+/**
+ * Cuts every range into pieces, at places that differ from call to call, and does the last piece first, on scratch
+ * memory full of NaN: what threads may do, on one.
+ */
+export class CutRuntime extends WasmRuntime {
+  private turn = 0;
+
+  override forRange(
+    range: RangeFunction,
+    items: number,
+    args: readonly number[],
+    { scratchBytes = 0 }: RangeOptions = {},
+  ): void {
+    const scratch = scratchBytes > 0 ? this.scratch("cut range", scratchBytes) : 0;
+    const largest = 1 + ((this.turn++ * 7) % 11) * Math.ceil(items / 8);
+    for (let end = items; end > 0; ) {
+      const begin = Math.max(0, end - 1 - ((end * 5 + this.turn) % largest));
+      new Uint8Array(this.memory.memory.buffer, scratch, scratchBytes).fill(0xff);
+      range(begin, end, scratch, ...args);
+      end = begin;
+    }
+  }
+}
+
 export interface Workplace {
   readonly runtime: WasmRuntime;
   /** Forgets all views made before. */
@@ -21,14 +45,15 @@ export interface Workplace {
   share(view: HostView): HostView;
 }
 
-export function workplace(fused: boolean): Workplace {
+/** @param Runtime the class of the runtime; by default one that cuts every range as threads could */
+export function workplace(fused: boolean, Runtime = CutRuntime as typeof WasmRuntime): Workplace {
   if (!webAssembly) throw new Error("this engine has no WebAssembly");
   const memory = new SharedMemory(webAssembly);
-  const room = memory.allocate("f32", 1 << 20);
+  const room = memory.allocate("f32", 1 << 21);
   room.fill(Number.NaN);
   let used = 0;
   return {
-    runtime: new WasmRuntime(webAssembly, memory, fused),
+    runtime: new Runtime(webAssembly, memory, fused),
     clear() {
       room.fill(Number.NaN, 0, used / 4);
       used = 0;
