@@ -9,6 +9,7 @@ import { enableRelaxedSimd, type RelaxedSimd, wasmFeatures, webAssembly } from "
 import { batchNormKernels } from "./kernels/batchNorm.ts";
 import { conv2dKernels } from "./kernels/convolution/index.ts";
 import { copyKernels } from "./kernels/copy.ts";
+import { gatherKernels } from "./kernels/gather.ts";
 import { maxKernels } from "./kernels/max.ts";
 import { planeKernels } from "./kernels/planes.ts";
 import { pointwiseKernel } from "./kernels/pointwise.ts";
@@ -41,6 +42,7 @@ export function wasmKernels(runtime: WasmRuntime) {
     ...maxKernels(runtime),
     ...softmaxKernels(runtime),
     ...resizeKernels(runtime),
+    ...gatherKernels(runtime),
     pointwise: pointwiseKernel(runtime, runPointwise),
   } satisfies HostKernelSet;
 }

@@ -11,7 +11,7 @@
 import type { HostView } from "../../../backend.ts";
 import { collapseAxes } from "../../collapse.ts";
 import { type Expression, type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
-import { addressOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
+import { addressOf, grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
 import { firstLanes, floatBytes, pickLanes, storeFirstLanes } from "./rows.ts";
 
 export type Vector = Local<"v128">;
@@ -58,8 +58,8 @@ export interface LineKernelOptions {
 export type LineKernel = (operands: readonly HostView[], axes: readonly number[]) => boolean;
 
 const laneNumbers = Int32Array.of(0, 1, 2, 3);
-/** Elements that are worth a call on a thread of its own. */
-const elementsPerCall = 8192;
+/** A comparison; an exponential takes twice that. */
+const nanosecondsPerElement = 0.5;
 
 /** What the kernel knows of an operand: its address and strides over two outer axes of lines and two of steps. */
 const operandParameters = (i: number) => [`x${i}`, `line1_${i}`, `line0_${i}`, `step1_${i}`, `step0_${i}`];
@@ -272,7 +272,7 @@ export function lineKernel(runtime: WasmRuntime, options: LineKernelOptions): Li
     const counts = [lines0.extent, strips, columns.extent, steps1.extent, steps0.extent];
     const items = lines1.extent * lines0.extent * strips;
     const elements = steps0.extent * steps1.extent * (along ? columns.extent : 4 * side);
-    const grain = Math.max(1, Math.ceil(elementsPerCall / elements));
+    const grain = grainOf(nanosecondsPerElement * elements);
     const visit = (starts: readonly number[], [axis, ...inner]: readonly Axis[]): void => {
       if (axis) {
         for (let i = 0; i < axis.extent; i++)

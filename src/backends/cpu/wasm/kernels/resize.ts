@@ -8,7 +8,7 @@
  */
 import type { HostBackendKernel, HostView } from "../../../backend.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
-import { multiplyAdd, type RangeFunction, type WasmRuntime } from "../runtime.ts";
+import { grainOf, multiplyAdd, type RangeFunction, type WasmRuntime } from "../runtime.ts";
 import { floatBytes, placeOf, storeFirstLanes } from "./rows.ts";
 import { type Taps, transposed, type UpsampleAttributes, upsampleTaps, windowTaps } from "./taps.ts";
 
@@ -28,7 +28,8 @@ export interface ResizeKernels {
 const sameAsAbove = -1;
 /** What four columns take out of one vector: where it lies (16 bytes, for alignment), which bytes, and weights. */
 const entryBytes = 48;
-const elementsPerCall = 8192;
+/** Of an input or output pixel. */
+const nanosecondsPerPixel = 0.3;
 
 /** Words: for each output row how many input rows it is made of, or `sameAsAbove`, then each one's number and weight. */
 function rowTable(taps: Taps): Int32Array {
@@ -245,7 +246,7 @@ export function resizeKernels(runtime: WasmRuntime): ResizeKernels {
     const [, , P, Q] = output.shape;
     resize ??= compile(runtime);
     const args = [C, ...placeOf(x), W, ...placeOf(output), P, Q, ...table];
-    const grain = Math.max(1, Math.ceil(elementsPerCall / (H * W + P * Q)));
+    const grain = grainOf(nanosecondsPerPixel * (H * W + P * Q));
     // A row of sums, and what vectors write and read beyond it.
     runtime.forRange(resize, N * C, args, { grain, scratchBytes: floatBytes * (W + 8) });
   }
