@@ -75,7 +75,9 @@ export function definePrepare(module: ModuleBuilder, copyRow: CopyRow): PrepareI
       const [source, pixel, stretch, y] = ["source", "pixel", "stretch", "y"].map((name) =>
         f.local("i32", name),
       );
+      const first = f.let(to, "first");
       f.forRange(image, 0, images, 1, () => {
+        to.set(i32.add(first, i32.mul(image, planLayout.load(f, plan, "imageBytes"))));
         source.set(from);
         f.forRange(c, 0, channels, 1, () => {
           f.forRange(a, 0, strideV, 1, () => {

@@ -38,12 +38,18 @@ interface DotsPlan {
   readonly record: number;
   readonly items: number;
   readonly scratchBytes: number;
-  /** Bytes of a padded plane of the output gradient, or 0 when it is read where it lies. */
-  readonly paddedPlane: number;
+  /** Images whose positions are walked as one. */
+  readonly batch: number;
+  /** Bytes of a channel of the output gradient over a batch, or 0 when it is read where it lies. */
+  readonly joinedRow: number;
 }
 
 /** Rows of the gathered image that an item of the weight gradient takes, about. */
-const gatheredRows = 32;
+const gatheredRows = 64;
+/** Positions the weight gradient walks at once at least; smaller images are walked together. */
+const positionsPerBatch = 512;
+/** Positions whose rows are packed at once: a panel of 6 gradient rows and 2 image rows fit the first cache. */
+const largestBlock = 512;
 /** So many items are enough for threads to share them evenly. */
 const enoughItems = 8;
 
@@ -177,31 +183,38 @@ export function conv2dKernels(
     const { sizes } = forwardProduct(x, weight, gradient, attributes);
     const { groups, channels, results, taps, inPlace } = sizes;
     const [imageBytes, channelBytes] = bytesOf(gradient);
+    const images = gradient.shape[0];
     const positions = gradient.shape[2] * gradient.shape[3];
-    const paddedPositions = Math.ceil(positions / dotStride(shape)) * dotStride(shape);
-    const whole = isDense(gradient) && paddedPositions === positions;
-    const paddedPlane = whole ? 0 : floatBytes * paddedPositions;
+    const step = dotStride(shape);
+    const batch = Math.min(images, Math.ceil(positionsPerBatch / positions));
+    const inRows = batch === 1 && isDense(gradient) && positions % step === 0;
+    const joinedRow = inRows ? 0 : floatBytes * step * Math.ceil((batch * positions) / step);
     const channelsPerItem = Math.min(channels, Math.max(1, Math.floor(gatheredRows / taps.length)));
     const channelBlocks = Math.ceil(channels / channelsPerItem);
     const wanted = Math.max(1, Math.ceil(enoughItems / (groups * channelBlocks)));
     const resultsPerItem = Math.ceil(results / Math.min(wanted, results));
     const resultBlocks = Math.ceil(results / resultsPerItem);
-    const plan = makePlan(runtime, shape, sizes, { wholeImages: true });
-    const gradientRow = whole ? channelBytes : paddedPlane;
+    const plan = makePlan(runtime, shape, sizes, { images: batch, channels: channelsPerItem });
+    const gradientRow = inRows ? channelBytes : joinedRow;
+    const width = columnsOf(shape);
+    const blocks = Math.ceil((batch * positions) / largestBlock);
+    const positionsPerBlock = width * Math.ceil((batch * positions) / blocks / width);
     const record = dotsLayout.write(runtime, {
       ...{ plan: plan.address, channelsPerItem, channelBlocks, resultsPerItem, resultBlocks },
-      ...{ taps: taps.length, positions, paddedPositions },
-      readInPlace: inPlace && paddedPositions === positions ? 1 : 0,
-      gradientImage: whole ? imageBytes : groups * results * paddedPlane,
+      ...{ taps: taps.length, imagesPerBatch: batch, batches: Math.ceil(images / batch) },
+      ...{ positions, positionsPerBlock },
+      readInPlace: inPlace && inRows ? 1 : 0,
+      gradientBatch: inRows ? imageBytes : groups * results * joinedRow,
       gradientGroup: results * gradientRow,
       gradientRow,
     });
-    const imageShare = (plan.itemImageBytes / channels) * channelsPerItem;
+    const rows = channelsPerItem * taps.length;
     return {
       record,
       items: groups * channelBlocks * resultBlocks,
-      scratchBytes: dotsScratch(shape, resultsPerItem, channelsPerItem * taps.length, imageShare),
-      paddedPlane,
+      scratchBytes: dotsScratch(shape, resultsPerItem, rows, positionsPerBlock) + plan.itemImageBytes,
+      batch,
+      joinedRow,
     };
   }
 
@@ -218,15 +231,16 @@ export function conv2dKernels(
       plan = dotsPlan(x, gradient, weight, attributes);
       dots.set(key, plan);
     }
-    const { padPlanes, weightGradient } = functions();
-    const { record, items, scratchBytes, paddedPlane } = plan;
+    const { joinPlanes, weightGradient } = functions();
+    const { record, items, scratchBytes, batch, joinedRow } = plan;
     let rows = addressOf(gradient);
-    if (paddedPlane > 0) {
+    if (joinedRow > 0) {
       const [N, K, P, Q] = gradient.shape;
       const [imageBytes, planeBytes, rowBytes] = bytesOf(gradient);
-      rows = runtime.scratch("conv2d gradient", N * K * paddedPlane);
-      runtime.forRange(padPlanes, N * K, [
-        ...[addressOf(gradient), imageBytes, planeBytes, rowBytes, K, P, Q, rows, paddedPlane],
+      const batches = Math.ceil(N / batch);
+      rows = runtime.scratch("conv2d gradient", batches * K * joinedRow);
+      runtime.forRange(joinPlanes, batches * K, [
+        ...[addressOf(gradient), imageBytes, planeBytes, rowBytes, N, batch, P, Q, K, rows, joinedRow],
       ]);
     }
     runtime.forRange(weightGradient, items, [record, addressOf(x), rows, addressOf(weight)], {

@@ -161,26 +161,28 @@ function splitOf(quad: readonly number[]): number {
   return breaks === 1 ? follows.indexOf(false) : 0;
 }
 
-/**
- * Makes the plan of a gathered product.
- *
- * @param wholeImages one image an item with all its rows, as the weight gradient walks them
- */
+/** How the weight gradient walks images: so many at once with all their rows, and only some of their channels. */
+export interface WholeImages {
+  readonly images: number;
+  readonly channels: number;
+}
+
+/** Makes the plan of a gathered product, or of the weight gradient, which has its own items. */
 export function makePlan(
   runtime: WasmRuntime,
   shape: TileShape,
   sizes: GatherSizes,
-  { wholeImages = false } = {},
+  whole?: WholeImages,
 ): Plan {
   const { images, groups, channels, results, vertical, horizontal, taps, inPlace, source, target } = sizes;
-  const { imagesPerItem, rowsPerItem } = wholeImages
-    ? { imagesPerItem: 1, rowsPerItem: vertical.outputs }
+  const { imagesPerItem, rowsPerItem } = whole
+    ? { imagesPerItem: whole.images, rowsPerItem: vertical.outputs }
     : cut(sizes);
   const rowBytes = inPlace ? source.row : floatBytes * horizontal.length;
   const planeRows = rowsPerItem + vertical.reach;
   const phaseBytes = planeRows * rowBytes;
   const channelBytes = inPlace ? source.channel : phaseBytes * vertical.stride * horizontal.stride;
-  const imageBytes = inPlace ? source.image : channelBytes * channels;
+  const imageBytes = inPlace ? source.image : channelBytes * (whole?.channels ?? channels);
   const depth = channels * taps.length;
   const block = Math.ceil(depth / Math.ceil(depth / largestBlock));
   const rowTable = writeIntegers(

@@ -19,9 +19,6 @@ import {
   tileRows,
 } from "./tile.ts";
 
-/** Positions whose rows are packed at once: a panel of 6 gradient rows and 2 image rows fit the first cache. */
-export const positionsPerBlock = 512;
-
 /** What the weight gradient knows besides the plan. */
 export const dotsLayout = new RecordLayout([
   "plan",
@@ -30,47 +27,66 @@ export const dotsLayout = new RecordLayout([
   "resultsPerItem",
   "resultBlocks",
   "taps",
+  "imagesPerBatch",
+  "batches",
   "positions",
-  "paddedPositions",
+  "positionsPerBlock",
   "readInPlace",
-  "gradientImage",
+  "gradientBatch",
   "gradientGroup",
   "gradientRow",
 ]);
 
-/** Bytes of scratch memory of an item: sums, packed rows, the image. */
-export function dotsScratch(shape: TileShape, results: number, rows: number, imageBytes: number): number {
+/** Bytes of scratch memory of an item: its sums and packed rows. */
+export function dotsScratch(shape: TileShape, results: number, rows: number, positions: number): number {
   const tiles = Math.ceil(results / tileRows) * Math.ceil(rows / dotTaps);
-  return tiles * dotTileBytes(shape) + rows * positionsPerBlock * floatBytes + imageBytes;
+  return tiles * dotTileBytes(shape) + rows * positions * floatBytes;
 }
 
-/** (begin, end, scratch, from, imageBytes, planeBytes, rowBytes, planes, rows, columns, to, toPlane): pads planes. */
-function definePadPlanes(module: ModuleBuilder, copyRow: CopyRow): void {
-  const [params, names] = [
-    { begin: "i32", end: "i32", scratch: "i32", from: "i32", imageBytes: "i32", planeBytes: "i32" } as const,
-    { rowBytes: "i32", planes: "i32", rows: "i32", columns: "i32", to: "i32", toPlane: "i32" } as const,
-  ];
-  module.func("padPlanes", { params: { ...params, ...names } }, (f, given) => {
-    const { begin, end, from, imageBytes, planeBytes, rowBytes, planes, rows, columns, to, toPlane } = given;
+/**
+ * (begin, end, scratch, from, imageBytes, planeBytes, rowBytes, images, batch, rows, columns, channels, to, toRow):
+ * the item is a channel of a batch of images. Puts its planes side by side and zeroes what is left of the row.
+ */
+function defineJoinPlanes(module: ModuleBuilder, copyRow: CopyRow): void {
+  const source = {
+    from: "i32",
+    imageBytes: "i32",
+    planeBytes: "i32",
+    rowBytes: "i32",
+    images: "i32",
+  } as const;
+  const sizes = {
+    batch: "i32",
+    rows: "i32",
+    columns: "i32",
+    channels: "i32",
+    to: "i32",
+    toRow: "i32",
+  } as const;
+  const params = { begin: "i32", end: "i32", scratch: "i32", ...source, ...sizes } as const;
+  module.func("joinPlanes", { params }, (f, given) => {
+    const { begin, end, from, imageBytes, planeBytes, rowBytes, images, batch, rows, columns } = given;
     const { i32, f32 } = f;
-    const [item, row, source, target, last] = ["item", "row", "source", "target", "last"].map((name) =>
-      f.local("i32", name),
-    );
+    const names = ["item", "image", "last", "row", "plane", "pixel", "target", "stop"];
+    const [item, image, last, row, plane, pixel, target, stop] = names.map((name) => f.local("i32", name));
     f.forRange(item, begin, end, 1, () => {
-      source.set(
-        i32.add(
-          i32.add(from, i32.mul(i32.div_u(item, planes), imageBytes)),
-          i32.mul(i32.rem_u(item, planes), planeBytes),
-        ),
-      );
-      target.set(i32.add(to, i32.mul(item, toPlane)));
-      last.set(i32.add(target, toPlane));
-      f.forRange(row, 0, rows, 1, () => {
-        f.call(copyRow, { from: source, to: target, count: columns, step: 4 });
-        source.set(i32.add(source, rowBytes));
-        target.set(i32.add(target, i32.shl(columns, 2)));
+      image.set(i32.mul(i32.div_u(item, given.channels), batch));
+      last.set(i32.add(image, batch));
+      last.set(f.select(last, images, i32.lt_s(last, images)));
+      const channelAt = i32.mul(i32.rem_u(item, given.channels), planeBytes);
+      plane.set(i32.add(i32.add(from, i32.mul(image, imageBytes)), channelAt));
+      target.set(i32.add(given.to, i32.mul(item, given.toRow)));
+      stop.set(i32.add(target, given.toRow));
+      f.forRange(image, image, last, 1, () => {
+        pixel.set(plane);
+        f.forRange(row, 0, rows, 1, () => {
+          f.call(copyRow, { from: pixel, to: target, count: columns, step: 4 });
+          pixel.set(i32.add(pixel, rowBytes));
+          target.set(i32.add(target, i32.shl(columns, 2)));
+        });
+        plane.set(i32.add(plane, imageBytes));
       });
-      f.forPointer(target, target, last, 4, () => f32.store(target, 0));
+      f.forPointer(target, target, stop, 4, () => f32.store(target, 0));
     });
   });
 }
@@ -157,7 +173,7 @@ export function defineWeightGradient(
   prepare: PrepareImage,
   packSliver: PackSliver,
 ): void {
-  definePadPlanes(module, copyRow);
+  defineJoinPlanes(module, copyRow);
   const width = columnsOf(shape);
   const [dotBlock, finish] = [defineDotBlock(module, shape), defineFinish(module, shape)];
   const params = {
@@ -181,7 +197,8 @@ export function defineWeightGradient(
       ]);
       const [channelsPerItem, channelBlocks] = (["channelsPerItem", "channelBlocks"] as const).map(own);
       const [resultsPerItem, resultBlocks] = (["resultsPerItem", "resultBlocks"] as const).map(own);
-      const [taps, positions, padded] = (["taps", "positions", "paddedPositions"] as const).map(own);
+      const [taps, imagesPerBatch, batches] = (["taps", "imagesPerBatch", "batches"] as const).map(own);
+      const [positions, perBlock] = (["positions", "positionsPerBlock"] as const).map(own);
       const [readInPlace, gradientRow] = (["readInPlace", "gradientRow"] as const).map(own);
       const names = [
         "item",
@@ -191,13 +208,30 @@ export function defineWeightGradient(
         "result",
         "results",
         "rows",
+        "batch",
         "image",
+        "images",
+        "total",
+        "padded",
         "position",
         "count",
       ];
-      const [item, group, channel, channels, result, results, rows, image, position, count] = names.map(
-        (name) => f.local("i32", name),
-      );
+      const [
+        item,
+        group,
+        channel,
+        channels,
+        result,
+        results,
+        rows,
+        batch,
+        image,
+        images,
+        total,
+        padded,
+        position,
+        count,
+      ] = names.map((name) => f.local("i32", name));
       const [from, base, x, xRow, y, packed, itemImage, sumBytes, tile, column] = [
         ...["from", "base", "x", "xRow", "y", "packed", "itemImage", "sumBytes", "tile", "column"],
       ].map((name) => f.local("i32", name));
@@ -222,8 +256,13 @@ export function defineWeightGradient(
         sumBytes.set(i32.mul(i32.mul(panels, pairs), tileBytes));
         f.memory.fill(scratch, 0, sumBytes);
         packed.set(i32.add(scratch, sumBytes));
-        itemImage.set(i32.add(packed, i32.mul(rows, floatBytes * positionsPerBlock)));
-        f.forRange(image, 0, p.images, 1, () => {
+        itemImage.set(i32.add(packed, i32.shl(i32.mul(rows, perBlock), 2)));
+        f.forRange(batch, 0, batches, 1, () => {
+          image.set(i32.mul(batch, imagesPerBatch));
+          images.set(i32.sub(p.images, image));
+          atMost(images, imagesPerBatch);
+          total.set(i32.mul(images, positions));
+          padded.set(i32.and(i32.add(total, dotStride(shape) - 1), -dotStride(shape)));
           from.set(
             i32.add(
               i32.add(source, i32.mul(group, planLayout.load(f, plan, "sourceGroup"))),
@@ -237,7 +276,7 @@ export function defineWeightGradient(
             i32.add(
               i32.add(gradient, i32.mul(group, dotsLayout.load(f, record, "gradientGroup"))),
               i32.add(
-                i32.mul(image, dotsLayout.load(f, record, "gradientImage")),
+                i32.mul(batch, dotsLayout.load(f, record, "gradientBatch")),
                 i32.mul(result, gradientRow),
               ),
             ),
@@ -247,13 +286,13 @@ export function defineWeightGradient(
             () => base.set(from),
             () => {
               base.set(itemImage);
-              f.call(prepare, { plan, from, to: itemImage, images: 1, channels, firstRow: 0 });
+              f.call(prepare, { plan, from, to: itemImage, images, channels, firstRow: 0 });
             },
           );
           tile.set(p.tileTable);
-          f.forRange(position, 0, padded, positionsPerBlock, () => {
+          f.forRange(position, 0, padded, perBlock, () => {
             count.set(i32.sub(padded, position));
-            atMost(count, positionsPerBlock);
+            atMost(count, perBlock);
             f.if(
               readInPlace,
               () => {
@@ -262,7 +301,7 @@ export function defineWeightGradient(
               },
               () => {
                 x.set(packed);
-                xRow.set(floatBytes * positionsPerBlock);
+                xRow.set(i32.shl(perBlock, 2));
                 to.set(packed);
                 f.forRange(column, 0, count, width, () => {
                   f.call(packSliver, { to, toRow: xRow, base, tile, rows: p.rowTable, depth: rows });
@@ -270,7 +309,7 @@ export function defineWeightGradient(
                   tile.set(i32.add(tile, tileLayout.bytes(width)));
                 });
                 // What follows the last position meets zeros of the gradient, which do not silence NaN.
-                wide.set(i32.sub(i32.add(position, count), positions));
+                wide.set(i32.sub(i32.add(position, count), total));
                 f.if(i32.gt_s(wide, 0), () => {
                   to.set(i32.add(packed, i32.shl(i32.sub(count, wide), 2)));
                   f.forRange(row, 0, rows, 1, () => {
