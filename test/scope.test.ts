@@ -3,7 +3,7 @@ import { setTimeout } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { afterEach, describe, expect, it } from "vitest";
-import { crossEntropy } from "../src/autograd/index.ts";
+import { clearGrad, crossEntropy } from "../src/autograd/index.ts";
 import { CpuBackend, createCpuBackend } from "../src/backends/cpu/index.ts";
 import {
   defaultBackend,
@@ -24,6 +24,18 @@ import { Generator, manualSeed } from "../src/tensor/generator.ts";
 import { currentScope } from "../src/tensor/scope.ts";
 
 const bytes = () => memoryReport().liveBytes;
+
+/** Collects garbage until `done`, at most 50 times; without `done`, often enough for nets to act. */
+async function collectGarbage(done?: () => boolean): Promise<void> {
+  setFlagsFromString("--expose-gc");
+  const collect: () => void = runInNewContext("gc");
+  for (let i = 0; i < (done ? 50 : 3) && !done?.(); i++) {
+    collect();
+    await setTimeout(10);
+  }
+}
+
+const firstNumber = (x: Tensor | null) => x?.dataSync()[0];
 
 const freed =
   "tensor: its memory was freed when its scope ended or by dispose(); return it from the scope or call keep() on it";
@@ -134,16 +146,77 @@ describe("scope", () => {
   });
 
   it("is not needed: what nobody can reach any more is collected", async () => {
-    setFlagsFromString("--expose-gc");
-    const collectGarbage: () => void = runInNewContext("gc");
     const before = bytes();
     for (let i = 0; i < 100; i++) zeros([1000]).add(1);
     expect(bytes() - before).toBeGreaterThanOrEqual(100 * 2 * 4000);
-    for (let i = 0; i < 50 && bytes() > before; i++) {
-      collectGarbage();
-      await setTimeout(10);
-    }
+    await collectGarbage(() => bytes() <= before);
     expect(bytes()).toBeLessThanOrEqual(before);
+  });
+
+  describe("catches the gradient of a leaf with the leaf", () => {
+    /** A leaf of 1000 numbers with a gradient of as many, made by a step in a scope. */
+    function trainedLeaf(): Tensor {
+      const leaf = zeros([1000], { requiresGrad: true });
+      scope(() => leaf.mul(3).sum().backward());
+      return leaf;
+    }
+
+    it("when neither can be reached", async () => {
+      await collectGarbage();
+      const before = bytes();
+      for (let i = 0; i < 10; i++) trainedLeaf();
+      expect(bytes() - before).toBe(10 * 8000);
+      await collectGarbage(() => bytes() <= before);
+      expect(bytes()).toBe(before);
+    });
+
+    it("not as long as the gradient alone is in use", async () => {
+      await collectGarbage();
+      const before = bytes();
+      const { grad } = trainedLeaf();
+      await collectGarbage();
+      expect(bytes() - before).toBe(8000);
+      expect(grad?.dataSync()[999]).toBe(3);
+      grad?.dispose();
+      expect(bytes() - before).toBe(4000);
+      await collectGarbage(() => bytes() <= before);
+      expect(bytes()).toBe(before);
+    });
+
+    it("also when the leaf's own memory was freed before, or moved into a scope", async () => {
+      await collectGarbage();
+      const before = bytes();
+      trainedLeaf().dispose();
+      (() => {
+        const { storage } = trainedLeaf();
+        using open = new Scope();
+        storage.moveTo(open);
+        expect(bytes() - before).toBe(3 * 4000);
+      })();
+      expect(bytes() - before).toBe(2 * 4000);
+      await collectGarbage(() => bytes() <= before);
+      expect(bytes()).toBe(before);
+    });
+
+    it("and forgotten gradients before it, all but one that waits for the leaf", async () => {
+      await collectGarbage();
+      const before = bytes();
+      await (async () => {
+        const leaf = trainedLeaf();
+        for (let i = 0; i < 5; i++) {
+          leaf.grad = null;
+          scope(() => leaf.mul(i).sum().backward());
+        }
+        expect(bytes() - before).toBe(7 * 4000);
+        await collectGarbage(() => bytes() - before <= 3 * 4000);
+        expect(bytes() - before).toBe(3 * 4000);
+        expect(firstNumber(leaf.grad)).toBe(4);
+        clearGrad(leaf);
+        leaf.dispose();
+      })();
+      await collectGarbage(() => bytes() <= before);
+      expect(bytes()).toBe(before);
+    });
   });
 
   it("wants scopes closed in reverse order", () => {

@@ -5,7 +5,6 @@
 
 import { onesLike, zerosLike } from "../tensor/create.ts";
 import { formatShape, sameShape } from "../tensor/layout.ts";
-import { outsideScopes } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { countingAsGradients } from "./defineOp.ts";
 import { asBackward, enableGrad, noGrad } from "./mode.ts";
@@ -25,12 +24,6 @@ export interface BackwardOptions {
 interface Root {
   readonly tensor: Tensor;
   readonly gradient: Tensor;
-}
-
-/** A gradient being summed. Only a sum that the engine made itself may be added to in place. */
-interface Sum {
-  readonly gradient: Tensor;
-  readonly owned: boolean;
 }
 
 /** Every node that the roots depend on, newest first; with `targets`, only those a target can be reached from. */
@@ -59,13 +52,15 @@ function run(
   finish: (tensor: Tensor, gradient: Tensor) => void,
 ): void {
   const nodes = nodesInOrder(roots, targets);
-  const walked = new Set(nodes);
-  const sums = new Map<Tensor, Sum>();
+  const walked = targets ? new Set(nodes) : null;
+  const sums = new Map<Tensor, Tensor>();
+  /** Tensors whose gradient so far is a sum made here: only that may be added to in place. */
+  const ownSums = new Set<Tensor>();
   const watched = hasEdgeListeners();
 
   const wants = (tensor: Tensor): boolean =>
     targets
-      ? targets.has(tensor) || (tensor.gradFn !== null && walked.has(tensor.gradFn))
+      ? targets.has(tensor) || (tensor.gradFn !== null && walked?.has(tensor.gradFn) === true)
       : tensor.requiresGrad;
   const accumulate = (tensor: Tensor, piece: Tensor): void => {
     if (!sameShape(tensor.shape, piece.shape))
@@ -73,15 +68,18 @@ function run(
         `backward: a gradient of shape ${formatShape(piece.shape)} reached a tensor of shape ${formatShape(tensor.shape)}`,
       );
     const sum = sums.get(tensor);
-    if (!sum) sums.set(tensor, { gradient: piece, owned: false });
-    else if (sum.owned && !createGraph) addInPlace(sum.gradient, piece);
-    else sums.set(tensor, { gradient: add(sum.gradient, piece), owned: true });
+    if (!sum) sums.set(tensor, piece);
+    else if (ownSums.has(tensor) && !createGraph) addInPlace(sum, piece);
+    else {
+      sums.set(tensor, add(sum, piece));
+      ownSums.add(tensor);
+    }
   };
   const complete = (tensor: Tensor): Tensor | null => {
     const sum = sums.get(tensor);
     if (!sum) return null;
     sums.delete(tensor);
-    return tensor.applyHooks(sum.gradient);
+    return tensor.applyHooks(sum);
   };
 
   for (const { tensor, gradient } of roots) if (wants(tensor)) accumulate(tensor, gradient);
@@ -92,12 +90,12 @@ function run(
       if (targets?.has(output)) finish(output, gradient);
       else if (!targets && output.retainsGrad) finish(output, gradient);
       const pieceFor = node.split(gradient);
-      node.inputs.forEach((to, slot) => {
-        if (!wants(to)) return;
+      for (const [slot, to] of node.inputs.entries()) {
+        if (!wants(to)) continue;
         const piece = pieceFor(slot);
         const seen = piece && watched ? emitEdge({ from: node, to, slot, gradient: piece }) : piece;
         if (seen) accumulate(to, seen);
-      });
+      }
     }
     if (!retainGraph) node.release();
   }
@@ -167,8 +165,8 @@ function accumulateInto(leaf: Tensor, total: Tensor): Tensor {
     addInPlace(leaf.grad, total);
     return leaf.grad;
   }
-  const own = outsideScopes(() => (leaf.grad ? add(leaf.grad, total) : clone(total)));
-  own.storage.moveTo(leaf.storage.scope);
+  const own = leaf.grad ? add(leaf.grad, total) : clone(total);
+  own.storage.accompany(leaf.storage);
   ownGradients.add(own);
   return own;
 }

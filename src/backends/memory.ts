@@ -3,15 +3,6 @@
 /** What memory is used for. `data` is whatever belongs to no other class: batches, constants, user tensors. */
 export type MemoryCategory = "weights" | "gradients" | "activations" | "optimizer" | "workspace" | "data";
 
-const memoryCategories: readonly MemoryCategory[] = [
-  "weights",
-  "gradients",
-  "activations",
-  "optimizer",
-  "workspace",
-  "data",
-];
-
 export interface MemoryReport {
   /** Bytes in use now, all classes together. */
   readonly liveBytes: number;
@@ -28,15 +19,20 @@ export class MemoryAccount {
   private live = 0;
   private peak = 0;
   private buffers = 0;
-  private readonly byCategory = new Map<MemoryCategory, { live: number; peak: number }>(
-    memoryCategories.map((category) => [category, { live: 0, peak: 0 }]),
-  );
+  private readonly byCategory: Readonly<Record<MemoryCategory, { live: number; peak: number }>> = {
+    weights: { live: 0, peak: 0 },
+    gradients: { live: 0, peak: 0 },
+    activations: { live: 0, peak: 0 },
+    optimizer: { live: 0, peak: 0 },
+    workspace: { live: 0, peak: 0 },
+    data: { live: 0, peak: 0 },
+  };
 
   add(category: MemoryCategory, bytes: number): void {
     this.live += bytes;
     this.buffers += 1;
     this.peak = Math.max(this.peak, this.live);
-    const entry = this.entry(category);
+    const entry = this.byCategory[category];
     entry.live += bytes;
     entry.peak = Math.max(entry.peak, entry.live);
   }
@@ -44,17 +40,17 @@ export class MemoryAccount {
   remove(category: MemoryCategory, bytes: number): void {
     this.live -= bytes;
     this.buffers -= 1;
-    this.entry(category).live -= bytes;
+    this.byCategory[category].live -= bytes;
   }
 
   /** Starts a new peak measurement from what is live now. */
   resetPeak(): void {
     this.peak = this.live;
-    for (const entry of this.byCategory.values()) entry.peak = entry.live;
+    for (const entry of Object.values(this.byCategory)) entry.peak = entry.live;
   }
 
   report(pooledBytes: number): MemoryReport {
-    const of = (category: MemoryCategory) => ({ ...this.entry(category) });
+    const of = (category: MemoryCategory) => ({ ...this.byCategory[category] });
     return {
       liveBytes: this.live,
       peakBytes: this.peak,
@@ -69,11 +65,5 @@ export class MemoryAccount {
         data: of("data"),
       },
     };
-  }
-
-  private entry(category: MemoryCategory): { live: number; peak: number } {
-    const entry = this.byCategory.get(category);
-    if (!entry) throw new Error(`memory: unknown category ${category}`);
-    return entry;
   }
 }

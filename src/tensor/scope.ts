@@ -37,7 +37,7 @@ export class Scope implements Disposable {
   }
 
   remove(member: Scoped): void {
-    this.members.delete(member);
+    if (this.open) this.members.delete(member);
   }
 
   /** Closes the scope and frees what it still holds. Scopes close in the reverse order of their opening. */
@@ -49,7 +49,8 @@ export class Scope implements Disposable {
       );
     this.open = false;
     current = this.parent;
-    for (const member of [...this.members]) member.free();
+    for (const member of this.members) member.free();
+    this.members.clear();
   }
 
   [Symbol.dispose](): void {

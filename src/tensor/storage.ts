@@ -4,13 +4,44 @@ import type { DType } from "../backends/dtype.ts";
 import type { MemoryCategory } from "../backends/memory.ts";
 import { currentScope, type Scope } from "./scope.ts";
 
-interface Abandoned {
-  readonly backend: Backend;
-  readonly buffer: Buffer;
+/**
+ * The net under forgotten memory: the buffers to give back once a storage, and with it the one that accompanies it,
+ * can be reached no more. It does not refer to the storages themselves.
+ *
+ * A class, not an object literal: nets live long, so V8 would conclude that what this place in the code makes always
+ * does, and put the buffers of passing tensors into the old generation with it, where they pile up.
+ */
+class Net {
+  private readonly backend: Backend;
+  private own: Buffer | null;
+  private companion: Buffer | null = null;
+
+  constructor(backend: Backend, own: Buffer) {
+    this.backend = backend;
+    this.own = own;
+  }
+
+  /** Takes the buffer of another storage on the same backend. False when it has one already. */
+  take(backend: Backend, buffer: Buffer): boolean {
+    if (this.companion || backend !== this.backend) return false;
+    this.companion = buffer;
+    return true;
+  }
+
+  /** Lets go of a buffer, which has another owner from now on. False when none is left. */
+  letGo(buffer: Buffer): boolean {
+    if (buffer === this.own) this.own = null;
+    else this.companion = null;
+    return this.own !== null || this.companion !== null;
+  }
+
+  release(): void {
+    if (this.own) this.backend.release(this.own);
+    if (this.companion) this.backend.release(this.companion);
+  }
 }
 
-/** The net under forgotten memory: a storage nobody can reach any more gives its buffer back. */
-const collected = new FinalizationRegistry<Abandoned>(({ backend, buffer }) => backend.release(buffer));
+const nets = new FinalizationRegistry<Net>((net) => net.release());
 
 /** Memory shared by a tensor and its views. Freed by its scope, by `free()`, or when nothing refers to it. */
 export class Storage {
@@ -21,13 +52,17 @@ export class Storage {
   version = 0;
   private memory: Buffer | null;
   private owner: Scope | null = null;
+  /** Catches the memory when no scope owns it. */
+  private net: Net | null = null;
+  /** Whose net it is when it is not this storage's. Referring to it keeps it, and so the memory, from being caught. */
+  private host: Storage | null = null;
 
   constructor(backend: Backend, dtype: DType, length: number, category: MemoryCategory) {
     this.backend = backend;
     this.dtype = dtype;
     this.length = length;
     this.memory = backend.allocate(dtype, length, category);
-    this.setOwner(currentScope());
+    this.setOwner(currentScope(), this.memory);
   }
 
   get freed(): boolean {
@@ -50,10 +85,25 @@ export class Storage {
 
   /** Hands the storage to another scope (null: to none, it then lives as long as it is reachable). */
   moveTo(scope: Scope | null): void {
-    if (this.freed || scope === this.owner) return;
-    if (this.owner) this.owner.remove(this);
-    else collected.unregister(this);
-    this.setOwner(scope);
+    if (!this.memory || (scope === this.owner && !this.host)) return;
+    this.leave(this.memory);
+    this.setOwner(scope, this.memory);
+  }
+
+  /**
+   * Lives as long as `host` does, and longer if it is reachable longer. Where no scope owns the host, one storage at a
+   * time shares its net until it is freed: registering the gradient of every parameter anew in every step would leave
+   * hundreds of bytes for each in V8's old generation.
+   */
+  accompany(host: Storage): void {
+    if (!this.memory || this === host) return;
+    if (!host.net?.take(this.backend, this.memory)) {
+      this.moveTo(host.owner);
+      return;
+    }
+    this.leave(this.memory);
+    this.net = host.net;
+    this.host = host;
   }
 
   setCategory(category: MemoryCategory): void {
@@ -62,20 +112,26 @@ export class Storage {
 
   free(): void {
     if (!this.memory) return;
-    if (this.owner) this.owner.remove(this);
-    else collected.unregister(this);
-    this.owner = null;
+    this.leave(this.memory);
     this.backend.release(this.memory);
     this.memory = null;
   }
 
-  /**
-   * A scope frees what it owns; only what no scope owns needs the net. The registry holds the buffer but not the
-   * storage. Registering every temporary of a step would cost more than the temporaries.
-   */
-  private setOwner(scope: Scope | null): void {
+  private leave(memory: Buffer): void {
+    this.owner?.remove(this);
+    if (this.net && !this.net.letGo(memory)) nets.unregister(this.net);
+    this.owner = null;
+    this.net = null;
+    this.host = null;
+  }
+
+  private setOwner(scope: Scope | null, memory: Buffer): void {
     this.owner = scope;
+    // Registering every temporary of a step would cost more than the temporaries.
     if (scope) scope.add(this);
-    else collected.register(this, { backend: this.backend, buffer: this.buffer }, this);
+    else {
+      this.net = new Net(this.backend, memory);
+      nets.register(this, this.net, this.net);
+    }
   }
 }
