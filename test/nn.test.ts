@@ -1,6 +1,6 @@
 /** Modules: names, state, modes, how they print, and where errors say they arose. */
 import { describe, expect, it } from "vitest";
-import { backward, nn, ones, optim, scope, type Tensor, tensor, zeros } from "../src/index.ts";
+import { backward, nn, ones, onOp, optim, scope, type Tensor, tensor, zeros } from "../src/index.ts";
 
 class Block extends nn.Module {
   readonly conv = new nn.Conv2d(2, 3, 1, { bias: false });
@@ -226,6 +226,47 @@ describe("errors", () => {
       }
     }
     expect(() => new nn.Sequential(new Careless()).forward(ones([2]))).toThrow("(in 0.Linear)");
+  });
+});
+
+describe("paths", () => {
+  /** The paths of the modules whose ops run in a call. */
+  function pathsIn(network: nn.Module, x: Tensor): string[] {
+    const paths = new Set<string>();
+    const stop = onOp(({ modulePath }) => void paths.add(modulePath));
+    network.forward(x);
+    stop();
+    return [...paths];
+  }
+
+  it("follow the modules when they are added, replaced and moved between calls", () => {
+    class Chain extends nn.Module {
+      readonly parts: nn.Module[] = [new nn.Linear(2, 2, { bias: false })];
+      last: nn.Module = new nn.ReLU();
+      override forward(x: Tensor): Tensor {
+        return this.last.forward(this.parts.reduce((y, part) => part.forward(y), x));
+      }
+    }
+    const chain = new Chain();
+    expect(pathsIn(chain, ones([1, 2]))).toEqual(["parts.0", "last"]);
+    chain.parts.unshift(new nn.ReLU());
+    expect(pathsIn(chain, ones([1, 2]))).toEqual(["parts.0", "parts.1", "last"]);
+    chain.last = new nn.Sequential(chain.last);
+    expect(pathsIn(chain, ones([1, 2]))).toEqual(["parts.0", "parts.1", "last.0"]);
+    const grown = new nn.Sequential(chain.last);
+    grown.addModule("1", new nn.ReLU());
+    chain.last = grown;
+    expect(pathsIn(chain, ones([1, 2]))).toEqual(["parts.0", "parts.1", "last.0.0", "last.1"]);
+    expect(pathsIn(grown, ones([1, 2]))).toEqual(["0.0", "1"]);
+  });
+
+  it("on the tape are those of the module that made it, also when asked for after other calls", () => {
+    const network = new nn.Sequential(new nn.Sequential(new nn.Linear(2, 2)), new nn.ReLU());
+    const inner = new nn.Sequential({ named: new nn.ReLU() });
+    const x = ones([1, 2], { requiresGrad: true });
+    const [first, second, third] = [network.forward(x), inner.forward(x), x.relu()];
+    expect([first, second, third].map(({ gradFn }) => gradFn?.modulePath)).toEqual(["1", "named", ""]);
+    expect(first.gradFn?.inputs[0].gradFn?.describe()).toBe("add in 0.0");
   });
 });
 

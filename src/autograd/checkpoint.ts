@@ -4,7 +4,7 @@ import { scope } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
 import { type GradientContext, record } from "./defineOp.ts";
 import { backward } from "./engine.ts";
-import { captureModulePath, enableGrad, isGradEnabled, noGrad } from "./mode.ts";
+import { atPlace, currentPlace, enableGrad, isGradEnabled, noGrad } from "./mode.ts";
 
 let recomputing = false;
 
@@ -37,7 +37,7 @@ export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Ten
   const output = scope(() => noGrad(() => body(...inputs)));
   if (!isGradEnabled()) return output;
 
-  const here = captureModulePath();
+  const here = currentPlace();
   const recompute = ({ gradient, input }: GradientContext<object>): (Tensor | null)[] => {
     if (isGradEnabled())
       throw new Error(
@@ -53,7 +53,7 @@ export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Ten
           if (requiresGrad) leaf.requiresGrad = true;
           return leaf;
         });
-        const again = here(() => asRecomputation(() => enableGrad(() => body(...leaves))));
+        const again = atPlace(here, () => asRecomputation(() => enableGrad(() => body(...leaves))));
         if (again.requiresGrad) backward(again, gradient);
         return leaves.map((leaf) => leaf.grad);
       });

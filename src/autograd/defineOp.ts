@@ -14,9 +14,10 @@ import { type DType, isFloat } from "../backends/dtype.ts";
 import { sizeOf } from "../tensor/layout.ts";
 import { Storage } from "../tensor/storage.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { currentModulePath, isGradEnabled, noGrad } from "./mode.ts";
+import { currentModulePath, currentPlace, isGradEnabled, noGrad } from "./mode.ts";
 import { Node } from "./node.ts";
 import { emitOp, hasOpListeners } from "./observers.ts";
+import { gradientFlows, RecordedOp } from "./recordedOp.ts";
 
 /** Shape and dtype of an operand, all that a shape rule may look at. */
 export interface TensorType {
@@ -193,38 +194,9 @@ export function record<Attributes>(
   attributes: Attributes,
 ): Tensor {
   // A copy: callers go on using their arrays (a dense block pushes to the list that it concatenates).
-  const inputs = [...given];
-  const rules = op.gradients;
-  const ruleOf = (index: number) => rules[Math.min(index, rules.length - 1)] ?? null;
-  const flows = inputs.some((input, index) => input.requiresGrad && ruleOf(index) !== null);
-  if (isGradEnabled() && flows && isFloat(output.dtype)) {
-    const versions = inputs.map((input) => input.storage.version);
-    const version = output.storage.version;
-    const check = (tensor: Tensor, saved: number, what: string): Tensor => {
-      if (tensor.storage.version !== saved)
-        throw new Error(
-          `backward: ${what} of ${op.name} was changed in place after the forward pass saved it; ` +
-            "clone() it before changing it, or change it after backward()",
-        );
-      return tensor;
-    };
-    output.gradFn = new Node(op.name, currentModulePath(), inputs, output, (gradient) => {
-      // Shared values belong to one backward pass: the next one may differ in mode, and frees this one's memory.
-      const shared = new Map<string, unknown>();
-      const context: GradientContext<Attributes> = {
-        gradient,
-        attributes,
-        inputs,
-        input: (index) => check(inputs[index], versions[index], `input ${index}`),
-        output: () => check(output, version, "the output"),
-        share<Value>(key: string, compute: () => Value): Value {
-          if (!shared.has(key)) shared.set(key, compute());
-          return shared.get(key) as Value;
-        },
-      };
-      return (slot) => ruleOf(slot)?.(context, slot) ?? null;
-    });
-  }
+  const inputs = given.slice();
+  if (isGradEnabled() && isFloat(output.dtype) && gradientFlows(op, inputs))
+    output.gradFn = new Node(op.name, currentPlace(), new RecordedOp(op, inputs, output, attributes));
   if (hasOpListeners())
     emitOp({ op: op.name, inputs, output, attributes: Object(attributes), modulePath: currentModulePath() });
   return output;
@@ -249,8 +221,8 @@ export function defineOp<K extends KernelName>(spec: KernelOpSpec<K>): Op<Kernel
       backend.run({
         kernel: spec.name,
         reference: spec.reference,
-        inputs: inputs.map((input) => input.view),
-        output: output.view,
+        inputs,
+        output,
         attributes,
       });
     return output;

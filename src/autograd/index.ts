@@ -13,7 +13,7 @@ export { type GradcheckOptions, gradcheck, gradgradcheck } from "./gradcheck.ts"
 export { type DirectionOptions, gradcheckDirections } from "./gradcheckDirections.ts";
 export { GradcheckError, type GradientMismatch } from "./gradcheckError.ts";
 export { detach } from "./methods.ts";
-export { currentModulePath, enableGrad, isGradEnabled, noGrad, withModulePath } from "./mode.ts";
+export { currentModulePath, enableGrad, isGradEnabled, noGrad } from "./mode.ts";
 export type { InputOptions, TensorFunction } from "./movableInputs.ts";
 export type { Node } from "./node.ts";
 export {

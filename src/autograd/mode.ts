@@ -56,48 +56,31 @@ export function asBackward<Result>(body: () => Result): Result {
   }
 }
 
-/** Where the program is among modules: the path of the running one, and the paths of all below the outermost. */
-interface ModuleContext {
+/** Where the program is among modules. Few ask for the path, so it may be worked out when they do. */
+export interface Place {
+  /** Dotted, `features.denseblock1.denselayer2.conv1`; "" outside of modules and in the outermost one. */
   readonly path: string;
-  readonly paths: ReadonlyMap<object, string> | null;
 }
 
-let context: ModuleContext = { path: "", paths: null };
+let place: Place = { path: "" };
+
+/** Where the program is now. */
+export function currentPlace(): Place {
+  return place;
+}
 
 /** The dotted path of the module that is running (`features.denseblock1.denselayer2.conv1`), or "". */
 export function currentModulePath(): string {
-  return context.path;
+  return place.path;
 }
 
-/** The paths of all modules below the outermost one that is running; null when none is. */
-export function currentModulePaths(): ReadonlyMap<object, string> | null {
-  return context.paths;
-}
-
-function inContext<Result>(other: ModuleContext, body: () => Result): Result {
-  const saved = context;
-  context = other;
+/** Runs `body` as part of the module at `other`: ops, errors and edges made in it carry its path. */
+export function atPlace<Result>(other: Place, body: () => Result): Result {
+  const saved = place;
+  place = other;
   try {
     return body();
   } finally {
-    context = saved;
+    place = saved;
   }
-}
-
-/**
- * Runs `body` as part of the module at `path`: ops, errors and edges made in it carry the path. `paths` are those of
- * all modules below the outermost one, where they are not known yet.
- */
-export function withModulePath<Result>(
-  path: string,
-  body: () => Result,
-  paths: ReadonlyMap<object, string> | null = context.paths,
-): Result {
-  return inContext({ path, paths }, body);
-}
-
-/** A function that runs a body later as if it were called here, among the same modules. */
-export function captureModulePath(): <Result>(body: () => Result) => Result {
-  const captured = context;
-  return (body) => inContext(captured, body);
 }

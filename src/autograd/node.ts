@@ -1,13 +1,19 @@
 /** What the tape holds: one node per recorded op. */
 import type { Tensor } from "../tensor/tensor.ts";
+import type { Place } from "./mode.ts";
 
 let nextId = 0;
 
-/**
- * Splits the gradient of an op's output, in one backward pass: gives the piece that flows to input `slot`, or null
- * when none does.
- */
-export type SplitRule = (gradient: Tensor) => (slot: number) => Tensor | null;
+/** What a node keeps for the backward pass until the tape is released. */
+export interface Saved {
+  readonly inputs: readonly Tensor[];
+  readonly output: Tensor;
+  /**
+   * Begins to split the gradient of the output, in one backward pass: the result gives the piece that flows to input
+   * `slot`, or null when none does.
+   */
+  split(gradient: Tensor): (slot: number) => Tensor | null;
+}
 
 /**
  * One recorded op. Ids grow with time, so a consumer's id is always larger than its producers':
@@ -16,19 +22,19 @@ export type SplitRule = (gradient: Tensor) => (slot: number) => Tensor | null;
 export class Node {
   readonly id: number;
   readonly op: string;
-  /** The module whose forward made it, "" outside of modules. */
-  readonly modulePath: string;
-  private saved: {
-    readonly inputs: readonly Tensor[];
-    readonly output: Tensor;
-    readonly split: SplitRule;
-  } | null;
+  private readonly place: Place;
+  private saved: Saved | null;
 
-  constructor(op: string, modulePath: string, inputs: readonly Tensor[], output: Tensor, split: SplitRule) {
+  constructor(op: string, place: Place, saved: Saved) {
     this.id = nextId++;
     this.op = op;
-    this.modulePath = modulePath;
-    this.saved = { inputs, output, split };
+    this.place = place;
+    this.saved = saved;
+  }
+
+  /** The module whose forward made it, "" outside of modules. */
+  get modulePath(): string {
+    return this.place.path;
   }
 
   get inputs(): readonly Tensor[] {
@@ -51,10 +57,11 @@ export class Node {
 
   /** `conv2d in features.conv0`, for messages. */
   describe(): string {
-    return this.modulePath ? `${this.op} in ${this.modulePath}` : this.op;
+    const { op, modulePath } = this;
+    return modulePath ? `${op} in ${modulePath}` : op;
   }
 
-  private content() {
+  private content(): Saved {
     if (!this.saved)
       throw new Error(
         `backward: the graph through ${this.describe()} was already used and released; ` +

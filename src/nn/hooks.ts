@@ -57,20 +57,20 @@ export class ModuleHooks {
     return addTo(this.#backward, hook);
   }
 
-  /** Runs `body` with the hooks around it. */
-  around(module: Module, inputs: readonly Tensor[], body: (...inputs: Tensor[]) => Tensor): Tensor {
+  /** Runs `forward` of the module with the hooks around it. */
+  around(module: Module, inputs: readonly Tensor[], forward: (...inputs: Tensor[]) => Tensor): Tensor {
     let given = inputs;
-    for (const hook of [...this.#forwardPre]) given = hook(module, given) ?? given;
+    for (const hook of this.#forwardPre.slice()) given = hook(module, given) ?? given;
     const watched = this.#backward.length > 0 && isGradEnabled();
-    let output = watched ? this.#watch(module, given, body) : body(...given);
-    for (const hook of [...this.#forward]) output = hook(module, given, output) ?? output;
+    let output = watched ? this.#watch(module, given, forward) : forward.apply(module, [...given]);
+    for (const hook of this.#forward.slice()) output = hook(module, given, output) ?? output;
     return output;
   }
 
   /** Gives inputs and output names of their own on the tape, whose gradients are those of this call alone. */
-  #watch(module: Module, inputs: readonly Tensor[], body: (...inputs: Tensor[]) => Tensor): Tensor {
+  #watch(module: Module, inputs: readonly Tensor[], forward: (...inputs: Tensor[]) => Tensor): Tensor {
     const own = inputs.map((input) => (input.requiresGrad ? alias(input) : input));
-    const output = alias(body(...own));
+    const output = alias(forward.apply(module, own));
     if (!output.requiresGrad) return output;
     const hooks = [...this.#backward];
     const used = sourcesOf(output, own);

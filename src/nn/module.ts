@@ -33,8 +33,7 @@ export abstract class Module {
   constructor() {
     // Hooks, module paths and error notes must work however the module is called, so forward itself is wrapped.
     const forward = this.forward;
-    const wrapped = (...inputs: Tensor[]): Tensor =>
-      runInModule(this, this.#hooks, inputs, (...args) => forward.apply(this, args));
+    const wrapped = (...inputs: Tensor[]): Tensor => runInModule(this, this.#hooks, inputs, forward);
     Object.defineProperty(this, "forward", { value: wrapped, writable: true, configurable: true });
   }
 
@@ -65,7 +64,8 @@ export abstract class Module {
   /** Direct children by name, in the order of their definition. */
   namedChildren(): Map<string, Module> {
     const children = new Map<string, Module>();
-    for (const [name, value] of Object.entries(this)) {
+    for (const name of Object.keys(this)) {
+      const value: unknown = Reflect.get(this, name);
       if (value instanceof Module) children.set(name, value);
       else if (Array.isArray(value))
         value.forEach((item: unknown, i) => {
@@ -237,11 +237,12 @@ export abstract class Module {
   }
 
   #ownParameters(): Map<string, Parameter> {
-    return new Map(
-      Object.entries(this).flatMap(([name, value]) =>
-        value instanceof Parameter ? [[name, value] as const] : [],
-      ),
-    );
+    const own = new Map<string, Parameter>();
+    for (const name of Object.keys(this)) {
+      const value: unknown = Reflect.get(this, name);
+      if (value instanceof Parameter) own.set(name, value);
+    }
+    return own;
   }
 
   #collect<Item extends Tensor>(own: (module: Module) => ReadonlyMap<string, Item>): Map<string, Item> {

@@ -1,5 +1,5 @@
 /** Shapes, strides and broadcasting: pure arithmetic on small integer lists, shared by every view operation. */
-import type { Layout, Shape } from "../backends/backend.ts";
+import type { Layout, Shape, View } from "../backends/backend.ts";
 
 export type { Layout, Shape } from "../backends/backend.ts";
 
@@ -33,7 +33,10 @@ export function isContiguous({ shape, strides }: Layout): boolean {
 }
 
 export function sameShape(a: Shape, b: Shape): boolean {
-  return a.length === b.length && a.every((extent, axis) => extent === b[axis]);
+  if (a === b) return true;
+  if (a.length !== b.length) return false;
+  for (let axis = 0; axis < a.length; axis++) if (a[axis] !== b[axis]) return false;
+  return true;
 }
 
 /** `[2, 3, 4]`, as errors and prints write a shape. */
@@ -96,6 +99,15 @@ export function broadcastShapes(operation: string, ...shapes: readonly Shape[]):
   return result;
 }
 
+/** What all `operands` broadcast to: the shape of the first where they agree already. Throws like `broadcastShapes`. */
+export function commonShape(operation: string, operands: readonly { readonly shape: Shape }[]): Shape {
+  const { shape } = operands[0];
+  for (let i = 1; i < operands.length; i++)
+    if (!sameShape(operands[i].shape, shape))
+      return broadcastShapes(operation, ...operands.map((operand) => operand.shape));
+  return shape;
+}
+
 /** The layout that reads `layout` as if it had `shape`: new and stretched axes get stride 0. */
 export function broadcastLayout(operation: string, layout: Layout, shape: Shape): Layout {
   const lead = shape.length - layout.shape.length;
@@ -110,6 +122,13 @@ export function broadcastLayout(operation: string, layout: Layout, shape: Shape)
     return source < 0 || layout.shape[source] === 1 ? 0 : layout.strides[source];
   });
   return { shape, strides, offset: layout.offset };
+}
+
+/** An operand of a kernel, read as if it had `shape`: itself where it has. Throws when it does not broadcast to it. */
+export function broadcastView(operation: string, view: View, shape: Shape): View {
+  if (sameShape(view.shape, shape)) return view;
+  const { strides, offset } = broadcastLayout(operation, view, shape);
+  return { buffer: view.buffer, shape, strides, offset };
 }
 
 /** Axes along which `from` was stretched to become `to`, and the count of leading axes that were added. */

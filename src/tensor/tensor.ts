@@ -1,6 +1,6 @@
 /** The tensor: a layout on a storage, plus the slots in which autograd keeps what it knows of it. */
 import type { Node } from "../autograd/node.ts";
-import type { Backend, Layout, Shape, View } from "../backends/backend.ts";
+import type { Backend, Buffer, Shape, View } from "../backends/backend.ts";
 import { createTypedArray, type DType, type TypedArray } from "../backends/dtype.ts";
 import type { MemoryCategory } from "../backends/memory.ts";
 import { contiguousStrides, formatShape, isContiguous, sizeOf } from "./layout.ts";
@@ -24,7 +24,7 @@ export interface Tensor extends TensorMethods {}
  * Images are `[N, C, H, W]`.
  */
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: autograd/methods.ts installs what the interface declares
-export class Tensor implements Layout {
+export class Tensor implements View {
   readonly storage: Storage;
   readonly shape: Shape;
   readonly strides: readonly number[];
@@ -68,9 +68,9 @@ export class Tensor implements Layout {
     return sizeOf(this.shape);
   }
 
-  /** What a kernel is given to read or write this tensor. */
-  get view(): View {
-    return { buffer: this.storage.buffer, shape: this.shape, strides: this.strides, offset: this.offset };
+  /** With the layout, what a kernel is given to read or write this tensor. Throws when its memory was freed. */
+  get buffer(): Buffer {
+    return this.storage.buffer;
   }
 
   get isContiguous(): boolean {

@@ -76,7 +76,7 @@ export class TrainingRun {
   async step(batch: Batch): Promise<StepRecord> {
     const step = this.records.length;
     const learningRate = this.#optimizer.lr;
-    this.model.train();
+    if (!this.model.training) this.model.train();
     this.#optimizer.zeroGrad();
     resetPeakMemory();
     const liveBefore = memoryReport().liveBytes;

@@ -109,7 +109,7 @@ export class GrowingConcat {
     backend.run({
       kernel: "copy",
       reference: copyElements,
-      inputs: [part.view],
+      inputs: [part],
       output: { buffer: storage.buffer, shape: part.shape, strides, offset: this.#width * strides[1] },
       attributes: {},
     });

@@ -1,6 +1,6 @@
 /** Writes into existing tensors, for the engine, optimizers, running statistics and loading; never recorded. */
 import { add as addExpression, type Expression, input } from "../../backends/expression.ts";
-import { broadcastLayout } from "../../tensor/layout.ts";
+import { broadcastView } from "../../tensor/layout.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { referencePointwise } from "./pointwise.ts";
 
@@ -17,8 +17,8 @@ export function assign(
   target.backend.run({
     kernel: "pointwise",
     reference: referencePointwise,
-    inputs: inputs.map((x) => ({ buffer: x.storage.buffer, ...broadcastLayout("assign", x, target.shape) })),
-    output: target.view,
+    inputs: inputs.map((x) => broadcastView("assign", x, target.shape)),
+    output: target,
     attributes: { expression, parameters },
   });
   target.storage.version += 1;

@@ -15,7 +15,7 @@ import {
   usedInputs,
 } from "../../backends/expression.ts";
 import { scalarLike } from "../../tensor/create.ts";
-import { broadcastLayout, broadcastShapes, sizeOf } from "../../tensor/layout.ts";
+import { broadcastLayout, broadcastShapes, broadcastView, commonShape, sizeOf } from "../../tensor/layout.ts";
 import { Tensor } from "../../tensor/tensor.ts";
 import {
   allocate,
@@ -109,7 +109,7 @@ function pointwiseOp(spec: PointwiseSpec): {
   const differentiable = { name: spec.name, gradients };
   const op: PointwiseOp = (inputs, parameters = []) => {
     const dtype = checkDtypes(spec, inputs);
-    const shape = broadcastShapes(spec.name, ...inputs.map((x) => x.shape));
+    const shape = commonShape(spec.name, inputs);
     const backend = commonBackend(spec.name, inputs);
     const output = allocate(backend, dtype, shape);
     const attributes: PointwiseAttributes = { expression, parameters };
@@ -129,8 +129,8 @@ function launch(
   backend.run({
     kernel: "pointwise",
     reference: referencePointwise,
-    inputs: inputs.map((x) => ({ buffer: x.storage.buffer, ...broadcastLayout(name, x, output.shape) })),
-    output: output.view,
+    inputs: inputs.map((x) => broadcastView(name, x, output.shape)),
+    output,
     attributes,
   });
 }
