@@ -1,5 +1,6 @@
 /** The typed-array kernels of the CPU backend by kernel name. */
 import { batchNorm, batchNormInputGradient, batchNormSums, batchStatistics } from "./batchNorm.ts";
+import { cast } from "./cast.ts";
 import { concat } from "./concat.ts";
 import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "./conv2d.ts";
 import { copy } from "./copy.ts";
@@ -22,6 +23,7 @@ export const loops = {
   batchNormInputGradient,
   batchNormSums,
   batchStatistics,
+  cast,
   concat,
   conv2d,
   conv2dInputGradient,
