@@ -10,6 +10,7 @@ import { batchNormKernels } from "./kernels/batchNorm.ts";
 import { conv2dKernels } from "./kernels/convolution/index.ts";
 import { copyKernels } from "./kernels/copy.ts";
 import { gatherKernels } from "./kernels/gather.ts";
+import { matmulKernel } from "./kernels/matmul.ts";
 import { maxKernels } from "./kernels/max.ts";
 import { planeKernels } from "./kernels/planes.ts";
 import { pointwiseKernel } from "./kernels/pointwise.ts";
@@ -33,12 +34,14 @@ export interface WasmSupport {
 /** The kernels, compiled for a runtime: those for which the loops of `backends/cpu/loops` are not the fastest. */
 export function wasmKernels(runtime: WasmRuntime) {
   const [planes, sums] = [planeKernels(runtime), sumKernels(runtime)];
+  const convolutions = conv2dKernels(runtime, planes, loops);
   return {
     ...batchNormKernels(runtime, sums, loops),
     ...copyKernels(runtime, planes, loops),
     ...reduceKernels(runtime, sums, loops),
     ...poolKernels(runtime, planes, sums, loops),
-    ...conv2dKernels(runtime, planes, loops),
+    ...convolutions,
+    matmul: matmulKernel(runtime, convolutions, planes, loops.matmul),
     ...maxKernels(runtime),
     ...softmaxKernels(runtime),
     ...resizeKernels(runtime),
