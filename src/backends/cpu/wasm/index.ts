@@ -15,6 +15,7 @@ import { maxKernels } from "./kernels/max.ts";
 import { planeKernels } from "./kernels/planes.ts";
 import { pointwiseKernel } from "./kernels/pointwise.ts";
 import { poolKernels } from "./kernels/pool.ts";
+import { slidingPoolKernels } from "./kernels/poolSliding.ts";
 import { reduceKernels } from "./kernels/reduce.ts";
 import { resizeKernels } from "./kernels/resize.ts";
 import { softmaxKernels } from "./kernels/softmax.ts";
@@ -39,7 +40,7 @@ export function wasmKernels(runtime: WasmRuntime) {
     ...batchNormKernels(runtime, sums, loops),
     ...copyKernels(runtime, planes, loops),
     ...reduceKernels(runtime, sums, loops),
-    ...poolKernels(runtime, planes, sums, loops),
+    ...poolKernels(runtime, planes, sums, { ...loops, ...slidingPoolKernels(runtime, loops) }),
     ...convolutions,
     matmul: matmulKernel(runtime, convolutions, planes, loops.matmul),
     ...maxKernels(runtime),
