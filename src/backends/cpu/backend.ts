@@ -80,7 +80,8 @@ export class CpuBackend implements Backend {
   }
 
   run<K extends KernelName>({ kernel, reference, inputs, output, attributes }: KernelCall<K>): void {
-    const views = inputs.map((view) => this.hostView(view));
+    const views = new Array<HostView>(inputs.length);
+    for (let i = 0; i < inputs.length; i++) views[i] = this.hostView(inputs[i]);
     const own = this.kernels[kernel];
     if (own) own(views, this.hostView(output), attributes, reference);
     else reference(views, this.hostView(output), attributes);

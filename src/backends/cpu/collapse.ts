@@ -23,9 +23,8 @@ export function collapseAxes(operands: readonly Layout[]): CollapsedLoop {
     shape[rank - 1] = dense ? shape[rank - 1] * extent : extent;
     for (let i = 0; i < operands.length; i++) strides[i][rank - 1] = operands[i].strides[axis];
   }
-  shape.length = rank;
-  for (const axes of strides) axes.length = rank;
-  return { shape, strides };
+  if (rank === full.length) return { shape, strides };
+  return { shape: shape.slice(0, rank), strides: strides.map((axes) => axes.slice(0, rank)) };
 }
 
 /** True when in every operand a step of the last merged axis is as long as the whole of `axis`. */
