@@ -15,7 +15,8 @@ export function quantile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
 }
 
-function milliseconds(run: () => void): number {
+/** How long one run takes. */
+export function milliseconds(run: () => void): number {
   const start = performance.now();
   run();
   return performance.now() - start;
