@@ -70,6 +70,14 @@ describe("SharedMemory", () => {
     expect(shared.holds(new Float32Array(4))).toBe(false);
   });
 
+  it("knows its arrays after another memory has grown", () => {
+    const shared = memory();
+    const before = shared.allocate("f32", 4);
+    memory().allocate("f32", 40 << 20);
+    const after = shared.allocate("f32", 8);
+    expect(shared.holds(before) && shared.holds(after)).toBe(true);
+  });
+
   it("refuses what 32-bit addresses do not reach", () => {
     expect(() => memory().allocate("u8", 2 ** 32)).toThrow(/exceed the 4 GiB/);
   });

@@ -46,14 +46,16 @@ export class SharedMemory implements HostMemory {
   readonly #free = new Map<number, number[]>();
   /** By address, the array that was made last. */
   readonly #lastArrays = new Map<number, { readonly dtype: DType; readonly array: TypedArray }>();
-  /** Growth gives the memory a new buffer object; arrays on an older one still see the same bytes. */
+  /**
+   * The buffer objects that arrays were made on. V8 gives every shared memory a new one when any of them grows,
+   * another backend's or another library's; arrays on an older one still see the same bytes.
+   */
   readonly #buffers = new WeakSet<ArrayBufferLike>();
   /** Address 0 stays unused: no tensor lies at a null pointer. */
   #end = alignment;
 
   constructor(engine: WebAssemblyEngine) {
     this.memory = new engine.Memory({ initial: growthPages, maximum: maxPages, shared: true });
-    this.#buffers.add(this.memory.buffer);
   }
 
   allocate(dtype: DType, length: number): TypedArray {
@@ -61,7 +63,9 @@ export class SharedMemory implements HostMemory {
     // Steps repeat: the same block goes to a tensor of the same kind again and again, and can keep its array.
     const last = this.#lastArrays.get(address);
     if (last?.dtype === dtype && last.array.length === length) return last.array;
-    const array = createView(dtype, this.memory.buffer, address, length);
+    const { buffer } = this.memory;
+    this.#buffers.add(buffer);
+    const array = createView(dtype, buffer, address, length);
     this.#lastArrays.set(address, { dtype, array });
     return array;
   }
@@ -106,6 +110,5 @@ export class SharedMemory implements HostMemory {
     if (missing > room)
       throw new RangeError(`WebAssembly memory: ${bytes} bytes exceed the 4 GiB that 32-bit addresses reach`);
     this.memory.grow(Math.min(room, Math.max(missing, growthPages)));
-    this.#buffers.add(this.memory.buffer);
   }
 }
