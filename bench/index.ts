@@ -1,64 +1,87 @@
 /**
- * `npm run bench [-- --quick] [-- --peers]`: kernels, a training step, and what the edges cost; with --peers also the
- * same work in other libraries, as far as they are installed (`npm ci --prefix bench`, and Debian's python3-torch).
- * Prints Markdown and writes it with the raw figures to bench/results/. A figure counts only beside another of the
- * same run.
+ * `npm run bench [-- --quick] [-- --only kernels,steps,inference,sampling,edges] [-- --threads 1,2]`: kernels, training
+ * steps and inference beside other libraries, as far as they are installed (`npm ci --prefix bench --ignore-scripts`,
+ * Debian's python3-torch and python3-opencv), and beside the ceilings of this machine. Prints Markdown, and writes it
+ * with the raw figures to bench/results/. A figure counts only beside another of the same run.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { comparePeers } from "./compare.ts";
-import { comparisonSection } from "./comparisonPage.ts";
+import { highest, measureCeilings } from "./ceilings.ts";
 import { benchEdges } from "./edges.ts";
+import { benchInference } from "./inference.ts";
 import { benchKernels } from "./kernels.ts";
-import { benchSteps } from "./step.ts";
+import { type Results, tables } from "./page.ts";
+import { benchSampling } from "./sampling.ts";
+import { benchSteps } from "./steps.ts";
+
+const tableNames = ["kernels", "steps", "inference", "sampling", "edges"] as const;
 
 const { values } = parseArgs({
-  options: { quick: { type: "boolean", default: false }, peers: { type: "boolean", default: false } },
+  options: {
+    quick: { type: "boolean", default: false },
+    only: { type: "string", default: tableNames.join(",") },
+    threads: { type: "string" },
+    out: { type: "string", default: path.join(import.meta.dirname, "results") },
+  },
 });
-const machine = {
-  cpu: os.cpus()[0]?.model ?? "unknown",
-  cores: os.availableParallelism(),
-  node: process.version,
-};
+
+function fail(message: string): never {
+  console.error(`bench: ${message}`);
+  process.exit(2);
+}
+
+const { quick } = values;
+const only = values.only.split(",");
+for (const name of only)
+  if (!tableNames.some((known) => known === name))
+    fail(`there is no table "${name}"; --only takes ${tableNames.join(", ")}`);
+const cores = os.availableParallelism();
+const everyCount = quick || cores === 1 ? [cores] : [1, cores];
+const threads = values.threads?.split(",").map(Number) ?? everyCount;
+for (const count of threads)
+  if (!Number.isInteger(count) || count < 1)
+    fail(`--threads ${values.threads} must be whole numbers from 1, such as 1,2`);
+
+const [loadBefore = 0] = os.loadavg();
+// OpenMP's threads wait for each other by spinning: with less than a core for each, PyTorch takes ten times as long.
+if (loadBefore > 0.5)
+  console.error(
+    `bench: the load average is ${loadBefore.toFixed(1)}; figures mean little while others compute`,
+  );
+
 const date = new Date().toISOString().slice(0, 10);
+// tfjs and jax-js are compared on one thread, whatever else is asked for.
+const ceilingThreads = [...new Set([1, ...threads])];
+const before = await measureCeilings(ceilingThreads);
+const figures = {
+  steps: only.includes("steps") ? await benchSteps(threads, quick) : [],
+  kernels: only.includes("kernels") ? await benchKernels(threads, quick) : [],
+  inference: only.includes("inference") ? await benchInference(threads, quick) : [],
+  sampling: only.includes("sampling") ? benchSampling(quick ? 5 : 40) : [],
+  edges: only.includes("edges") ? await benchEdges(quick ? 100 : 2000) : null,
+};
+const results: Results = {
+  date,
+  quick,
+  machine: {
+    cpu: os.cpus()[0]?.model ?? "unknown",
+    cores,
+    memoryBytes: os.totalmem(),
+    system: `${os.type()} ${os.release()}`,
+    node: process.version,
+    v8: process.versions.v8,
+    loadBefore,
+  },
+  ceilings: quick ? before : highest(before, await measureCeilings(ceilingThreads)),
+  ...figures,
+};
 
-const edges = await benchEdges(values.quick ? 100 : 2000);
-const steps = benchSteps(values.quick ? 5 : 40);
-const kernels = benchKernels(values.quick ? 60 : 400);
-const quickly = { pairs: 10, budget: 2_000, longestRun: 2_000 };
-const thoroughly = { pairs: 60, budget: 30_000, longestRun: 400_000 };
-const comparison = values.peers ? await comparePeers(values.quick ? quickly : thoroughly) : undefined;
-
-const page = `# Benchmarks of ${date}
-
-${machine.cpu}, ${machine.cores} cores, Node ${machine.node}, one thread, f32${values.quick ? ", quick run" : ""}.
-
-## Training step, batch 64, 28 x 28
-
-| network | ms | images/s | sampled step over plain |
-|---|---:|---:|---:|
-${steps.map((s) => `| ${s.network} | ${s.milliseconds.toFixed(1)} | ${s.imagesPerSecond.toFixed(0)} | ${s.sampledOverPlain.toFixed(3)} |`).join("\n")}
-
-## Edges without a listener
-
-Engine as it is over the same engine without edges, ${edges.pairs} alternating pairs of a step of tiny tensors:
-${edges.ratio.toFixed(4)} (middle half of the pairs ${edges.spread.map((ratio) => ratio.toFixed(3)).join(" to ")}).
-
-## Kernels
-
-| kernel | figure | unit |
-|---|---:|---|
-${kernels.map((k) => `| ${k.kernel} | ${k.figure.toFixed(2)} | ${k.unit} |`).join("\n")}
-${comparison ? `\n${comparisonSection(comparison)}` : ""}`;
-
-const folder = path.resolve(import.meta.dirname, "results");
-mkdirSync(folder, { recursive: true });
-const name = `${date}-node${process.versions.node.split(".")[0]}${values.quick ? "-quick" : ""}`;
-writeFileSync(path.join(folder, `${name}.md`), page);
-writeFileSync(
-  path.join(folder, `${name}.json`),
-  `${JSON.stringify({ date, machine, edges, steps, kernels, comparison }, null, 2)}\n`,
-);
+const page = tables(results);
+mkdirSync(values.out, { recursive: true });
+const partial = tableNames.every((name) => only.includes(name)) ? "" : `-${only.join("-")}`;
+const name = `${date}-node${process.versions.node.split(".")[0]}${partial}${quick ? "-quick" : ""}`;
+writeFileSync(path.join(values.out, `${name}.md`), page);
+writeFileSync(path.join(values.out, `${name}.json`), `${JSON.stringify(results, null, 2)}\n`);
 console.log(page);

@@ -1,4 +1,4 @@
-"""Gradweave's DenseNet with the "small" stem, written with torch.nn; see src/models/densenet.ts.
+"""Gradweave's DenseNet and CSPDenseNet written with torch.nn; see src/models.
 
 Only a peer of the benchmark: the same modules in the same order, so that both begin from the same weights.
 """
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 def chirp(shape, scale=1.0):
-    """scale * sin(0.37 i^2), computed in f64: what bench/peers/peer.ts fills its tensors with."""
+    """scale * sin(0.37 i^2), computed in f64: what bench/peers/task.ts fills its tensors with."""
     i = numpy.arange(math.prod(shape), dtype=numpy.float64)
     return torch.from_numpy((scale * numpy.sin(0.37 * i * i)).astype(numpy.float32).reshape(shape))
 
@@ -37,6 +37,12 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.ModuleList):
+    def __init__(self, layers, channels, growth_rate, bottleneck_width):
+        super().__init__(
+            DenseLayer(channels + i * growth_rate, growth_rate, bottleneck_width) for i in range(layers)
+        )
+        self.out_channels = channels + layers * growth_rate
+
     def forward(self, x):
         maps = [x]
         for layer in self:
@@ -44,30 +50,63 @@ class DenseBlock(nn.ModuleList):
         return torch.cat(maps, 1)
 
 
-class DenseNet(nn.Module):
-    def __init__(self, blocks, growth_rate, bottleneck_width, stem_channels, classes):
+def transition(channels, kept):
+    return [nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.Conv2d(channels, kept, 1, bias=False)]
+
+
+class CspStage(nn.Module):
+    """Half of the channels bypasses the dense block; see src/models/csp.ts for the fusions."""
+
+    def __init__(self, layers, channels, growth_rate, bottleneck_width, fusion):
         super().__init__()
-        channels = stem_channels
-        features = [nn.Conv2d(1, channels, 3, stride=2, padding=1, bias=False)]
-        for index, layers in enumerate(blocks):
-            features.append(
-                DenseBlock(
-                    DenseLayer(channels + i * growth_rate, growth_rate, bottleneck_width) for i in range(layers)
-                )
-            )
-            channels += layers * growth_rate
-            if index + 1 < len(blocks):
-                kept = max(1, channels // 2)
-                features += [
-                    nn.BatchNorm2d(channels),
-                    nn.ReLU(inplace=True),
-                    nn.Conv2d(channels, kept, 1, bias=False),
-                    nn.AvgPool2d(2),
-                ]
-                channels = kept
+        bypass = math.floor(channels / 2 + 0.5)
+        self.parts = [bypass, channels - bypass]
+        self.block = DenseBlock(layers, channels - bypass, growth_rate, bottleneck_width)
+        dense = self.block.out_channels
+        kept = max(1, (bypass + dense if fusion == "first" else dense) // 2)
+        self.out_channels = kept if fusion == "first" else bypass + kept
+        self.first = nn.Sequential(*([] if fusion == "first" else transition(dense, kept)))
+        merged = bypass + (dense if fusion == "first" else kept)
+        self.second = nn.Sequential(*([] if fusion == "last" else transition(merged, self.out_channels)))
+
+    def forward(self, x):
+        bypass, part = torch.split(x, self.parts, 1)
+        return self.second(torch.cat([bypass, self.first(self.block(part))], 1))
+
+
+class DenseNet(nn.Module):
+    """Of a Network of task.ts; with a "fusion", CSPDenseNet."""
+
+    def __init__(self, network):
+        super().__init__()
+        channels = network["stemChannels"]
+        if network["stem"] == "small":
+            features = [nn.Conv2d(network["inChannels"], channels, 3, stride=2, padding=1, bias=False)]
+        else:
+            features = [
+                nn.Conv2d(network["inChannels"], channels, 7, stride=2, padding=3, bias=False),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d(3, stride=2, padding=1),
+            ]
+        sizes = network["growthRate"], network["bottleneckWidth"]
+        for index, layers in enumerate(network["blocks"]):
+            is_last = index + 1 == len(network["blocks"])
+            if "fusion" in network:
+                stage = CspStage(layers, channels, *sizes, network["fusion"])
+                features.append(stage)
+                channels = stage.out_channels
+            else:
+                features.append(DenseBlock(layers, channels, *sizes))
+                channels = features[-1].out_channels
+                if not is_last:
+                    features += transition(channels, max(1, channels // 2))
+                    channels = max(1, channels // 2)
+            if not is_last:
+                features.append(nn.AvgPool2d(2))
         features += [nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         self.features = nn.Sequential(*features)
-        self.classifier = nn.Linear(channels, classes)
+        self.classifier = nn.Linear(channels, network["classes"])
         with torch.no_grad():
             for parameter in self.parameters():
                 if parameter.dim() > 1:

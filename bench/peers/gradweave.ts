@@ -1,89 +1,154 @@
 /** Gradweave itself, in the form of a peer. */
 
 import packageJson from "../../package.json" with { type: "json" };
-import { conv2d, crossEntropy, defaultBackend, grad, noGrad, optim, scope, tensor } from "../../src/index.ts";
-import { densenet } from "../../src/models/index.ts";
 import {
-  type ConvCase,
-  type ConvPart,
+  add,
+  avgPool2d,
+  batchNorm,
+  conv2d,
+  conv2dInputGradient,
+  conv2dWeightGradient,
+  crossEntropy,
+  defaultBackend,
+  grad,
+  maxPool2d,
+  noGrad,
+  ones,
+  optim,
+  relu,
+  scope,
+  type Tensor,
+  tensor,
+  zeros,
+} from "../../src/index.ts";
+import { cspDenseNet, type DenseNet, densenet } from "../../src/models/index.ts";
+import type { Library, Workload } from "./library.ts";
+import {
+  type ConvolutionTask,
   chirp,
   chirpWeight,
+  type InferenceTask,
+  type KernelTask,
+  type NetworkSize,
   outputShape,
-  type Peer,
-  type StepConfig,
+  type StepTask,
   sizeOf,
   squaredNorm,
-  type Workload,
-} from "./peer.ts";
+} from "./task.ts";
 
-function conv2dWorkload(shapes: ConvCase, part: ConvPart): Workload {
-  const { stride, padding } = shapes;
-  const output = outputShape(shapes);
-  const requiresGrad = part === "gradients";
-  const x = tensor(chirp(sizeOf(shapes.x)), { shape: shapes.x, requiresGrad });
-  const weight = tensor(chirpWeight(shapes.weight), { shape: shapes.weight, requiresGrad });
-  const gradient = tensor(chirp(sizeOf(output)), { shape: output });
-  const pass = {
-    forward: () => [noGrad(() => conv2d(x, weight, { stride, padding }))],
-    gradients: () => {
-      const y = conv2d(x, weight, { stride, padding });
-      return [y, ...grad(y, [x, weight], { gradients: [gradient] })];
-    },
-  }[part];
+const chirped = (shape: readonly number[], requiresGrad = false): Tensor =>
+  tensor(chirp(sizeOf(shape)), { shape, requiresGrad });
+
+/** A workload of a function of tensors that are there already. */
+function workloadOf(compute: () => readonly Tensor[], operands: readonly Tensor[]): Workload {
   return {
-    run: async () =>
-      scope(() => {
-        const start = performance.now();
-        const results = pass();
-        const milliseconds = performance.now() - start;
-        return { milliseconds, result: results.map((result) => squaredNorm(result.dataSync())) };
-      }),
+    run: () => scope(() => void compute()),
+    check: async () => scope(() => compute().map((result) => squaredNorm(result.dataSync()))),
     dispose: () => {
-      for (const operand of [x, weight, gradient]) operand.dispose();
+      for (const operand of operands) operand.dispose();
     },
   };
 }
 
-function trainingStep(config: StepConfig): Workload {
-  const { batch, extent, classes, lr, momentum } = config;
-  const model = densenet({ ...config, stem: "small", inChannels: 1 });
+function convolution(task: ConvolutionTask): Workload {
+  const { stride, padding, groups, part } = task;
+  const window = { stride, padding, groups };
+  const x = chirped(task.x, part === "all");
+  const weight = tensor(chirpWeight(task.weight), { shape: task.weight, requiresGrad: part === "all" });
+  const gradient = chirped(outputShape(task));
+  const compute = {
+    forward: () => [noGrad(() => conv2d(x, weight, window))],
+    inputGradient: () => [noGrad(() => conv2dInputGradient(gradient, weight, task.x, window))],
+    weightGradient: () => [noGrad(() => conv2dWeightGradient(x, gradient, task.weight, window))],
+    all: () => {
+      const y = conv2d(x, weight, window);
+      return [y, ...grad(y, [x, weight], { gradients: [gradient] })];
+    },
+  }[part];
+  return workloadOf(compute, [x, weight, gradient]);
+}
+
+function kernel(task: KernelTask): Workload {
+  if (task.kind === "conv2d") return convolution(task);
+  const x = chirped(task.x, true);
+  const channels = [task.x[1]];
+  const weight = ones(channels, { requiresGrad: true });
+  const bias = zeros(channels, { requiresGrad: true });
+  // Apart from x in memory, since a sum of two feature maps is what networks compute.
+  const other = chirped(task.kind === "add" ? task.x : []);
+  const forward = {
+    batchNorm: () => batchNorm(x, weight, bias),
+    relu: () => relu(x),
+    add: () => add(x, other),
+    maxPool2d: () => ("kernelSize" in task ? maxPool2d(x, task) : x),
+    avgPool2d: () => ("kernelSize" in task ? avgPool2d(x, task) : x),
+  }[task.kind];
+  if (task.part === "forward") return workloadOf(() => [noGrad(forward)], [x, other, weight, bias]);
+  const y = forward();
+  const gradient = chirped(outputShape(task));
+  const targets = task.kind === "batchNorm" ? [x, weight, bias] : [x];
+  const backward = () => grad(y, targets, { gradients: [gradient], retainGraph: true });
+  return workloadOf(backward, [x, other, weight, bias, y, gradient]);
+}
+
+/** The network with the initial values that every library gives it. */
+function build({ fusion, ...size }: NetworkSize): DenseNet {
+  const model = fusion ? cspDenseNet({ ...size, fusion }) : densenet(size);
   scope(() => {
     const values = [...model.namedParameters()]
       .filter(([, { shape }]) => shape.length > 1)
       .map(([name, { shape }]) => [name, tensor(chirpWeight(shape), { shape })] as const);
     model.loadStateDict(new Map(values), { strict: false });
   });
-  const optimizer = new optim.SGD(model.parameters(), { lr, momentum });
-  const shape = [batch, 1, extent, extent];
-  const images = tensor(chirp(sizeOf(shape)), { shape });
+  return model;
+}
+
+function trainingStep(task: StepTask): Workload {
+  const { batch, extent, inChannels, classes, lr, momentum } = task;
+  const model = build(task);
+  const parameters = [...model.parameters()];
+  const optimizer = new optim.SGD(parameters, { lr, momentum });
+  const images = chirped([batch, inChannels, extent, extent]);
   const labels = tensor(
     Array.from({ length: batch }, (_, i) => i % classes),
     { dtype: "i32" },
   );
+  const step = (): Tensor => {
+    optimizer.zeroGrad();
+    const loss = crossEntropy(model.forward(images), labels);
+    loss.backward();
+    optimizer.step();
+    return loss;
+  };
   return {
-    run: async () =>
-      scope(() => {
-        const start = performance.now();
-        optimizer.zeroGrad();
-        const loss = crossEntropy(model.forward(images), labels);
-        loss.backward();
-        optimizer.step();
-        return { milliseconds: performance.now() - start, result: [loss.itemSync()] };
-      }),
+    parameters: parameters.reduce((sum, { size }) => sum + size, 0),
+    run: () => scope(() => void step()),
+    check: async () => scope(() => [step().itemSync()]),
     dispose: () => {
       for (const operand of [images, labels, ...model.stateDict().values()]) operand.dispose();
     },
   };
 }
 
-/** Ours, on the default backend. */
-export function openGradweave(): Peer {
+function inference(task: InferenceTask): Workload {
+  const { batch, inChannels, extent } = task;
+  const model = build(task).eval();
+  const images = chirped([batch, inChannels, extent, extent]);
+  const { check, ...workload } = workloadOf(
+    () => [noGrad(() => model.forward(images))],
+    [images, ...model.stateDict().values()],
+  );
+  const parameters = [...model.parameters()].reduce((sum, { size }) => sum + size, 0);
+  return { ...workload, check, parameters };
+}
+
+/** Ours, on the default backend: its threads are those of the environment variable GRADWEAVE_THREADS. */
+export async function openGradweave(): Promise<Library> {
   return {
-    name: "gradweave",
-    version: packageJson.version,
-    threads: defaultBackend().info().threads,
-    conv2d: async (shapes, part) => conv2dWorkload(shapes, part),
-    trainingStep: async (config) => trainingStep(config),
-    close: () => {},
+    version: `${packageJson.version}, ${defaultBackend().info().description}`,
+    open: async (task) => {
+      if (task.kind === "step") return trainingStep(task);
+      return task.kind === "inference" ? inference(task) : kernel(task);
+    },
   };
 }

@@ -1,21 +1,9 @@
 /**
  * jax-js on its WebAssembly backend. Convolutions run eagerly: with `jit` they take longer, since padding then
- * becomes part of the index arithmetic.
+ * becomes part of the index arithmetic. One thread: its pool needs a browser's Worker.
  */
-import {
-  type ConvCase,
-  type ConvPart,
-  chirp,
-  chirpWeight,
-  importPeer,
-  installedVersion,
-  outputShape,
-  type Peer,
-  type PeerSource,
-  sizeOf,
-  squaredNorm,
-  type Workload,
-} from "./peer.ts";
+import { importPeer, installedVersion, type Library, type Workload } from "./library.ts";
+import { type ConvolutionTask, chirp, chirpWeight, outputShape, sizeOf, squaredNorm } from "./task.ts";
 
 /** Owned by whoever it is passed to; `ref` is another reference. */
 interface JaxArray {
@@ -47,12 +35,14 @@ interface Jax {
   };
 }
 
-function conv2dWorkload(jax: Jax, shapes: ConvCase, part: ConvPart): Workload {
-  const { stride, padding } = shapes;
+function convolution(jax: Jax, task: ConvolutionTask): Workload {
+  const { stride, padding, groups, part } = task;
+  if (groups > 1 || (part !== "forward" && part !== "all"))
+    throw new Error("only the forward pass and all gradients together are written for it, without groups");
   const array = (values: Float32Array, shape: readonly number[]) => jax.numpy.array(values).reshape(shape);
-  const output = outputShape(shapes);
-  const x = array(chirp(sizeOf(shapes.x)), shapes.x);
-  const weight = array(chirpWeight(shapes.weight), shapes.weight);
+  const output = outputShape(task);
+  const x = array(chirp(sizeOf(task.x)), task.x);
+  const weight = array(chirpWeight(task.weight), task.weight);
   const gradient = array(chirp(sizeOf(output)), output);
   const convolve = (image: JaxArray, kernel: JaxArray) =>
     jax.lax.convGeneralDilated(
@@ -64,23 +54,25 @@ function conv2dWorkload(jax: Jax, shapes: ConvCase, part: ConvPart): Workload {
         [padding, padding],
       ],
     );
-  const pass = {
-    forward: () => [convolve(x.ref, weight.ref)],
-    gradients: () => {
-      const [y, pullback] = jax.vjp(convolve, [x.ref, weight.ref]);
-      const gradients = pullback(gradient.ref);
-      pullback.dispose();
-      return [y, ...gradients];
-    },
-  }[part];
+  const compute = async () => {
+    if (part === "forward") {
+      const results = [convolve(x.ref, weight.ref)];
+      await jax.blockUntilReady(results);
+      return results;
+    }
+    const [y, pullback] = jax.vjp(convolve, [x.ref, weight.ref]);
+    const results = [y, ...pullback(gradient.ref)];
+    pullback.dispose();
+    await jax.blockUntilReady(results);
+    return results;
+  };
   return {
     run: async () => {
-      const start = performance.now();
-      const results = pass();
-      await jax.blockUntilReady(results);
-      const milliseconds = performance.now() - start;
-      const values = await Promise.all(results.map((result) => result.data()));
-      return { milliseconds, result: values.map(squaredNorm) };
+      for (const result of await compute()) result.dispose();
+    },
+    check: async () => {
+      const values = await Promise.all((await compute()).map((result) => result.data()));
+      return values.map(squaredNorm);
     },
     dispose: () => {
       for (const operand of [x, weight, gradient]) operand.dispose();
@@ -88,24 +80,17 @@ function conv2dWorkload(jax: Jax, shapes: ConvCase, part: ConvPart): Workload {
   };
 }
 
-const name = "jax-js wasm";
-
-async function open(): Promise<Peer> {
+/** jax-js, as far as bench/package.json's packages are installed. */
+export async function openJaxJs(): Promise<Library> {
   const jax = await importPeer<Jax>("@jax-js/jax");
   const devices = await jax.init("wasm");
   if (!devices.includes("wasm")) throw new Error(`has no wasm device here, only ${devices.join(", ")}`);
   jax.defaultDevice("wasm");
   return {
-    name,
     version: installedVersion("@jax-js/jax"),
-    // Its pool needs a browser's Worker.
-    threads: 1,
-    conv2d: async (shapes, part) => conv2dWorkload(jax, shapes, part),
-    trainingStep: async () => {
-      throw new Error("has neither batch norm nor layers; the network is not written for it");
+    open: async (task) => {
+      if (task.kind !== "conv2d") throw new Error("only convolutions are written for it");
+      return convolution(jax, task);
     },
-    close: () => {},
   };
 }
-
-export const jaxJs: PeerSource = { name, open };

@@ -1,108 +1,151 @@
 /**
- * What a library must offer to stand beside Gradweave in `npm run bench -- --peers`, and the numbers that all of them
- * compute with, so that equal results show equal work.
+ * A library in a process of its own, asked for one run at a time over its pipes: no library's threads, memory or
+ * garbage are another's, and the memory that a process has had is that library's.
  */
-import { readFileSync } from "node:fs";
+import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import path from "node:path";
-import { z } from "zod";
+import { createInterface } from "node:readline";
+import { Reply, type Request, type Task } from "./task.ts";
 
-/** A convolution of `x` [N, C, H, W] with `weight` [K, C, R, S], zeros around the image. */
-export interface ConvCase {
-  readonly x: readonly [number, number, number, number];
-  readonly weight: readonly [number, number, number, number];
-  readonly stride: number;
-  readonly padding: number;
+export type PeerName =
+  | "Gradweave"
+  | "PyTorch"
+  | "tfjs wasm"
+  | "tfjs cpu"
+  | "jax-js wasm"
+  | "onnxruntime-node"
+  | "OpenCV DNN";
+
+interface PeerKind {
+  /** False where the library has one thread whatever it is told. */
+  readonly threaded: boolean;
+  /** The program and its arguments, to which the number of threads is added. Throws when the program is missing. */
+  command(): readonly string[];
 }
 
-/** "gradients" is the forward pass and the gradients of both x and weight. */
-export type ConvPart = "forward" | "gradients";
+const file = (name: string) => path.join(import.meta.dirname, name);
+const javaScript = (library: string) => [process.execPath, "--import", "tsx", file("serve.ts"), library];
 
-/** A DenseNet on square images of one channel, its loss cross entropy, its optimizer SGD with momentum. */
-export interface StepConfig {
-  readonly blocks: readonly number[];
-  readonly growthRate: number;
-  readonly bottleneckWidth: number;
-  readonly stemChannels: number;
-  readonly classes: number;
-  readonly batch: number;
-  readonly extent: number;
-  readonly lr: number;
-  readonly momentum: number;
+/** The first Python that can import a module: Debian's, then the one on the PATH. Throws when neither can. */
+function pythonWith(module: string, debian: string): string {
+  const found = ["/usr/bin/python3", "python3"].find(
+    (python) =>
+      (!path.isAbsolute(python) || existsSync(python)) &&
+      spawnSync(python, ["-c", `import ${module}`], { stdio: "ignore" }).status === 0,
+  );
+  if (found === undefined)
+    throw new Error(`no Python here can import ${module}; on Debian: apt install ${debian}`);
+  return found;
 }
 
-export interface Outcome {
-  /** By the clock of the library's own process, results computed to the end. */
-  readonly milliseconds: number;
-  /** Squared norms of y, and with gradients of x's and weight's; of a training step its loss. */
-  readonly result: readonly number[];
+// -B: no __pycache__ folder beside the sources.
+const kinds: Readonly<Record<PeerName, PeerKind>> = {
+  Gradweave: { threaded: true, command: () => javaScript("gradweave") },
+  PyTorch: {
+    threaded: true,
+    command: () => [pythonWith("torch", "python3-torch"), "-B", file("pytorch.py")],
+  },
+  "tfjs wasm": { threaded: false, command: () => javaScript("tfjs-wasm") },
+  "tfjs cpu": { threaded: false, command: () => javaScript("tfjs-cpu") },
+  "jax-js wasm": { threaded: false, command: () => javaScript("jax-js") },
+  "onnxruntime-node": { threaded: true, command: () => javaScript("onnxruntime") },
+  "OpenCV DNN": {
+    threaded: true,
+    command: () => [pythonWith("cv2", "python3-opencv"), "-B", file("opencv.py")],
+  },
+};
+
+export function isThreaded(name: PeerName): boolean {
+  return kinds[name].threaded;
 }
 
-export interface Workload {
-  run(): Promise<Outcome>;
-  dispose(): void;
+/** Work that a process has ready. */
+export interface RemoteWorkload {
+  readonly peer: Peer;
+  /** Of a network, how many numbers it learns. */
+  readonly parameters: number | undefined;
+  /** Milliseconds of one run, the mean of `times`. */
+  run(times: number): Promise<number>;
+  /** Does the work once: squared norms of the results, of a training step its loss. */
+  check(): Promise<readonly number[]>;
+  close(): Promise<void>;
 }
 
-/** A library on one backend with one number of threads. Its methods reject with what it cannot do. */
-export interface Peer {
-  readonly name: string;
-  readonly version: string;
+export class Peer {
+  readonly name: PeerName;
   readonly threads: number;
-  conv2d(shapes: ConvCase, part: ConvPart): Promise<Workload>;
-  trainingStep(config: StepConfig): Promise<Workload>;
-  close(): void;
-}
+  version = "unknown";
+  /** The most memory that the process was seen to have had. */
+  peakBytes = 0;
+  readonly #process: ChildProcessWithoutNullStreams;
+  readonly #lines: AsyncIterator<string>;
+  #errors = "";
+  #workloads = 0;
 
-/** A peer that may not be installed; `open` rejects with the reason. */
-export interface PeerSource {
-  readonly name: string;
-  open(): Promise<Peer>;
-}
-
-export function sizeOf(shape: readonly number[]): number {
-  return shape.reduce((product, extent) => product * extent, 1);
-}
-
-/** `[N, K, P, Q]`, the shape of a convolution's output. */
-export function outputShape({ x, weight, stride, padding }: ConvCase): [number, number, number, number] {
-  const extent = (length: number, window: number) => Math.floor((length + 2 * padding - window) / stride) + 1;
-  return [x[0], weight[0], extent(x[2], weight[2]), extent(x[3], weight[3])];
-}
-
-/** `scale · sin(0.37 i²)`: looks random, and is the same in every language without sending it. */
-export function chirp(length: number, scale = 1): Float32Array {
-  return Float32Array.from({ length }, (_, i) => scale * Math.sin(0.37 * i * i));
-}
-
-/** Initial values of a weight [outputs, …]: the standard deviation is √(2 / fan in). */
-export function chirpWeight(shape: readonly number[]): Float32Array {
-  const [outputs = 1] = shape;
-  const size = sizeOf(shape);
-  return chirp(size, 2 / Math.sqrt(size / outputs));
-}
-
-export function squaredNorm(values: ArrayLike<number>): number {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += (values[i] ?? 0) ** 2;
-  return sum;
-}
-
-/**
- * An optional package of bench/package.json, typed by the few members that its peer uses. The name is not written in
- * the import, so that the project type-checks without the package.
- */
-export async function importPeer<T>(name: string): Promise<T> {
-  try {
-    const module: { default?: T } & T = await import(name);
-    return module.default ?? module;
-  } catch (cause) {
-    const missing = cause instanceof Error && "code" in cause && cause.code === "ERR_MODULE_NOT_FOUND";
-    if (missing) throw new Error("not installed; run `npm ci --prefix bench`", { cause });
-    throw cause;
+  private constructor(name: PeerName, threads: number) {
+    this.name = name;
+    this.threads = kinds[name].threaded ? threads : 1;
+    const [program = "", ...args] = kinds[name].command();
+    const count = String(this.threads);
+    this.#process = spawn(program, [...args, count], {
+      env: { ...process.env, GRADWEAVE_THREADS: count, OMP_NUM_THREADS: count },
+    });
+    this.#process.stderr.on("data", (text) => {
+      this.#errors += text;
+    });
+    // A process that has ended is reported by the next answer, with what it printed.
+    this.#process.stdin.on("error", () => {});
+    this.#lines = createInterface(this.#process.stdout)[Symbol.asyncIterator]();
   }
-}
 
-/** The version of a package in bench/node_modules. */
-export function installedVersion(name: string): string {
-  const file = path.resolve(import.meta.dirname, "../node_modules", name, "package.json");
-  return z.object({ version: z.string() }).parse(JSON.parse(readFileSync(file, "utf8"))).version;
+  /** Starts the library's process. Rejects with the reason when the library is not installed or does not start. */
+  static async open(name: PeerName, threads: number): Promise<Peer> {
+    const peer = new Peer(name, threads);
+    peer.version = (await peer.#answer()).version ?? "unknown";
+    return peer;
+  }
+
+  /** Has the process make ready for some work. Rejects with the reason when the library cannot do it. */
+  async prepare(task: Task): Promise<RemoteWorkload> {
+    const number = ++this.#workloads;
+    const { parameters } = await this.#ask({ open: number, task });
+    return {
+      ...{ peer: this, parameters },
+      run: async (times) => {
+        const { milliseconds, peakBytes = 0 } = await this.#ask({ run: number, times });
+        if (milliseconds === undefined) throw new Error(`${this.name} answered a run without a time`);
+        this.peakBytes = peakBytes;
+        return milliseconds;
+      },
+      check: async () => (await this.#ask({ check: number })).result ?? [],
+      close: async () => void (await this.#ask({ close: number })),
+    };
+  }
+
+  /** Ends the process. */
+  async close(): Promise<void> {
+    if (this.#process.exitCode !== null) return;
+    const ended = new Promise((resolve) => this.#process.once("exit", resolve));
+    this.#process.stdin.end();
+    await ended;
+  }
+
+  #ask(request: Request): Promise<Reply> {
+    this.#process.stdin.write(`${JSON.stringify(request)}\n`);
+    return this.#answer();
+  }
+
+  /** Rejects with the error that the process reports, or with what it printed before it ended. */
+  async #answer(): Promise<Reply> {
+    for (;;) {
+      const line = await this.#lines.next();
+      if (line.done) throw new Error(`${this.name} ended: ${this.#errors.trim().split("\n").at(-1) ?? ""}`);
+      // Some libraries greet on stdout.
+      if (!line.value.startsWith("{")) continue;
+      const reply = Reply.parse(JSON.parse(line.value));
+      if (reply.error !== undefined) throw new Error(reply.error);
+      return reply;
+    }
+  }
 }

@@ -1,90 +1,128 @@
-"""The PyTorch side of `npm run bench -- --peers`: `python3 pytorch.py THREADS` serves requests, a JSON a line.
-
-    {"make": "conv2d", "id": 1, "x": [8, 64, 56, 56], "weight": [64, 64, 3, 3], "stride": 1, "padding": 1,
-     "gradients": true}
-    {"make": "step", "id": 2, "blocks": [3, 3, 3], ...}      the fields of StepConfig in peer.ts
-    {"run": 1}    answers {"milliseconds": ..., "result": [...]}
-    {"drop": 1}   without an answer
-
-Times are taken here, around the work alone, so that the pipe costs PyTorch nothing.
-"""
-import json
+"""PyTorch in eager mode: `python3 pytorch.py THREADS` answers the requests of task.ts."""
 import sys
-import time
 
 import torch
 from densenet import DenseNet, chirp, chirp_weight
+from serve import Workload, serve
 from torch.nn import functional
 
 
-def make_conv2d(request):
-    gradients = request["gradients"]
-    window = {"stride": request["stride"], "padding": request["padding"]}
-    x = chirp(request["x"]).requires_grad_(gradients)
-    weight = chirp_weight(request["weight"]).requires_grad_(gradients)
-    with torch.no_grad():
-        gradient = chirp(tuple(functional.conv2d(x, weight, **window).shape))
+def squared_norms(tensors):
+    return [tensor.detach().double().square().sum().item() for tensor in tensors]
 
-    def work():
-        if not gradients:
+
+def forward_or_backward(task, compute, inputs):
+    """A workload of `compute(*inputs)`, or of the gradients of its inputs."""
+    if task["part"] == "forward":
+
+        def forward():
             with torch.no_grad():
-                return [functional.conv2d(x, weight, **window)]
-        y = functional.conv2d(x, weight, **window)
-        return [y, *torch.autograd.grad(y, (x, weight), gradient)]
+                return [compute(*inputs)]
 
-    return work, lambda tensors: [tensor.detach().double().square().sum().item() for tensor in tensors]
+        return Workload(forward, squared_norms)
+    inputs = [tensor.requires_grad_() for tensor in inputs]
+    y = compute(*inputs)
+    gradient = chirp(tuple(y.shape))
+    if task["part"] == "all":
+
+        def everything():
+            y = compute(*inputs)
+            return [y, *torch.autograd.grad(y, inputs, gradient)]
+
+        return Workload(everything, squared_norms)
+    targets = {"inputGradient": inputs[:1], "weightGradient": inputs[1:], "backward": inputs}[task["part"]]
+    return Workload(lambda: torch.autograd.grad(y, targets, gradient, retain_graph=True), squared_norms)
 
 
-def make_step(request):
-    model = DenseNet(
-        request["blocks"],
-        request["growthRate"],
-        request["bottleneckWidth"],
-        request["stemChannels"],
-        request["classes"],
-    )
-    optimizer = torch.optim.SGD(model.parameters(), lr=request["lr"], momentum=request["momentum"])
-    images = chirp((request["batch"], 1, request["extent"], request["extent"]))
-    labels = torch.arange(request["batch"]) % request["classes"]
+def conv2d(task):
+    window = {"stride": task["stride"], "padding": task["padding"], "groups": task["groups"]}
+    inputs = [chirp(task["x"]), chirp_weight(task["weight"])]
+    return forward_or_backward(task, lambda x, weight: functional.conv2d(x, weight, **window), inputs)
 
-    def work():
+
+def batch_norm(task):
+    channels = task["x"][1]
+    inputs = [chirp(task["x"]), torch.ones(channels), torch.zeros(channels)]
+
+    def compute(x, weight, bias):
+        return functional.batch_norm(x, None, None, weight, bias, training=True)
+
+    return forward_or_backward(task, compute, inputs)
+
+
+def relu(task):
+    return forward_or_backward(task, functional.relu, [chirp(task["x"])])
+
+
+def add(task):
+    return forward_or_backward(task, torch.add, [chirp(task["x"]), chirp(task["x"])])
+
+
+def pooling(function):
+    def make(task):
+        window = task["kernelSize"], task["stride"], task["padding"]
+        return forward_or_backward(task, lambda x: function(x, *window), [chirp(task["x"])])
+
+    return make
+
+
+def images_for(task):
+    return chirp((task["batch"], task["inChannels"], task["extent"], task["extent"]))
+
+
+def parameters_of(model):
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def step(task):
+    model = DenseNet(task)
+    optimizer = torch.optim.SGD(model.parameters(), lr=task["lr"], momentum=task["momentum"])
+    images = images_for(task)
+    labels = torch.arange(task["batch"]) % task["classes"]
+
+    def run():
         optimizer.zero_grad(set_to_none=True)
         loss = functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
         return loss
 
-    return work, lambda loss: [loss.item()]
+    return Workload(run, lambda loss: [loss.item()], parameters_of(model))
 
 
-makers = {"conv2d": make_conv2d, "step": make_step}
-workloads = {}
+def export(model, images, file):
+    """Equal tensors would be written once and passed on by Identity nodes, which OpenCV cannot read."""
+    with torch.no_grad():
+        for i, tensor in enumerate(model.state_dict().values()):
+            if tensor.is_floating_point():
+                tensor.flatten()[0] += 1e-6 * i
+    torch.onnx.export(model, images, file, opset_version=12)
 
 
-def answer(request):
-    if "make" in request:
-        workloads[request["id"]] = makers[request["make"]](request)
-        return {}
-    work, result = workloads[request["run"]]
-    start = time.perf_counter()
-    output = work()
-    milliseconds = 1000 * (time.perf_counter() - start)
-    return {"milliseconds": milliseconds, "result": result(output)}
+def inference(task):
+    model = DenseNet(task).eval()
+    images = images_for(task)
+    if "onnx" in task:
+        export(model, images, task["onnx"])
+
+    def run():
+        with torch.no_grad():
+            return [model(images)]
+
+    return Workload(run, squared_norms, parameters_of(model))
 
 
-def main():
-    torch.set_num_threads(int(sys.argv[1]))
-    print(json.dumps({"version": torch.__version__}), flush=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "drop" in request:
-            del workloads[request["drop"]]
-            continue
-        try:
-            reply = answer(request)
-        except Exception as error:  # The other side prints it in the table.
-            reply = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(reply), flush=True)
-
-
-main()
+torch.set_num_threads(int(sys.argv[1]))
+serve(
+    torch.__version__,
+    {
+        "conv2d": conv2d,
+        "batchNorm": batch_norm,
+        "relu": relu,
+        "add": add,
+        "maxPool2d": pooling(functional.max_pool2d),
+        "avgPool2d": pooling(functional.avg_pool2d),
+        "step": step,
+        "inference": inference,
+    },
+)

@@ -1,33 +1,51 @@
 /**
- * TensorFlow.js on its plain ("cpu") or WebAssembly backend: `tf.conv2d` and `tf.grads`, and a network of `tf.layers`.
- * Its images are [N, H, W, C] and its weights [R, S, C, K]; tensors are turned before the clock starts.
+ * TensorFlow.js on its plain and its WebAssembly backend. One thread: the plain backend has no other, and the
+ * WebAssembly one refuses threads outside browsers.
  */
+import { importPeer, installedVersion, type Library, type Workload } from "./library.ts";
 import {
-  type ConvCase,
-  type ConvPart,
+  type ConvolutionTask,
   chirp,
-  importPeer,
-  installedVersion,
   outputShape,
-  type Peer,
-  type PeerSource,
+  type PoolingTask,
   sizeOf,
   squaredNorm,
-  type Workload,
-} from "./peer.ts";
+  type Task,
+} from "./task.ts";
 import { type LayersApi, tfjsTrainingStep } from "./tfjsDenseNet.ts";
 import { image, kernel, type Tf, type TfTensor } from "./tfjsTensors.ts";
 
-function conv2dWorkload(tf: Tf, backend: string, shapes: ConvCase, part: ConvPart): Workload {
-  const output = outputShape(shapes);
-  const x = image(tf, chirp(sizeOf(shapes.x)), shapes.x);
-  const weight = kernel(tf, shapes.weight);
+/** A workload of a function that gives new tensors. */
+function workloadOf(tf: Tf, compute: () => TfTensor[], operands: readonly TfTensor[]): Workload {
+  return {
+    run: () => {
+      for (const result of tf.tidy(compute)) result.dispose();
+    },
+    check: async () => {
+      const results = tf.tidy(compute);
+      const norms = results.map((result) => squaredNorm(result.dataSync()));
+      for (const result of results) result.dispose();
+      return norms;
+    },
+    dispose: () => {
+      for (const operand of operands) operand.dispose();
+    },
+  };
+}
+
+function convolution(tf: Tf, task: ConvolutionTask): Workload {
+  const { stride, padding, groups, part } = task;
+  if (groups > 1) throw new Error("has no convolution with groups");
+  if (part !== "forward" && part !== "all")
+    throw new Error("computes no gradient of a convolution without its forward pass");
+  const x = image(tf, chirp(sizeOf(task.x)), task.x);
+  const weight = kernel(tf, task.weight);
+  const output = outputShape(task);
   const gradient = image(tf, chirp(sizeOf(output)), output);
-  const convolve = (input: TfTensor, window: TfTensor) =>
-    tf.conv2d(input, window, shapes.stride, shapes.padding);
-  const pass = {
+  const convolve = (input: TfTensor, window: TfTensor) => tf.conv2d(input, window, stride, padding);
+  const compute = {
     forward: () => [convolve(x, weight)],
-    gradients: () => {
+    all: () => {
       // tf.grads gives the gradients only, so that y is kept by hand.
       let y: TfTensor | undefined;
       const gradients = tf.grads((input, window) => {
@@ -38,46 +56,32 @@ function conv2dWorkload(tf: Tf, backend: string, shapes: ConvCase, part: ConvPar
       return y ? [y, ...gradients] : gradients;
     },
   }[part];
-  return {
-    run: async () => {
-      await tf.setBackend(backend);
-      const start = performance.now();
-      const results = tf.tidy(pass);
-      const milliseconds = performance.now() - start;
-      const norms = results.map((result) => squaredNorm(result.dataSync()));
-      for (const result of results) result.dispose();
-      return { milliseconds, result: norms };
-    },
-    dispose: () => {
-      for (const operand of [x, weight, gradient]) operand.dispose();
-    },
-  };
+  return workloadOf(tf, compute, [x, weight, gradient]);
 }
 
-async function open(name: string, backend: "cpu" | "wasm"): Promise<Peer> {
+function pooling(tf: Tf, task: PoolingTask): Workload {
+  const { kernelSize, stride, padding } = task;
+  const x = image(tf, chirp(sizeOf(task.x)), task.x);
+  const pool = task.kind === "maxPool2d" ? tf.maxPool : tf.avgPool;
+  return workloadOf(tf, () => [pool(x, kernelSize, stride, padding)], [x]);
+}
+
+function open(tf: Tf & LayersApi, task: Task): Workload {
+  if (task.kind === "conv2d") return convolution(tf, task);
+  if (task.kind === "step") return tfjsTrainingStep(tf, task);
+  if (task.kind === "inference" || task.kind === "batchNorm" || task.part === "backward")
+    throw new Error("not written for it");
+  if (task.kind === "maxPool2d" || task.kind === "avgPool2d") return pooling(tf, task);
+  const x = image(tf, chirp(sizeOf(task.x)), task.x);
+  const other = image(tf, chirp(sizeOf(task.x)), task.x);
+  return workloadOf(tf, () => [task.kind === "relu" ? tf.relu(x) : tf.add(x, other)], [x, other]);
+}
+
+/** TensorFlow.js on one of its backends, as far as bench/package.json's packages are installed. */
+export async function openTfjs(backend: "cpu" | "wasm"): Promise<Library> {
   const tf = await importPeer<Tf & LayersApi>("@tensorflow/tfjs");
   if (backend === "wasm") await importPeer<object>("@tensorflow/tfjs-backend-wasm");
   tf.enableProdMode();
   if (!(await tf.setBackend(backend))) throw new Error(`its ${backend} backend does not start here`);
-  return {
-    name,
-    version: installedVersion("@tensorflow/tfjs"),
-    // The plain backend has no threads, and the WebAssembly one refuses them outside browsers.
-    threads: 1,
-    conv2d: async (shapes, part) => {
-      await tf.setBackend(backend);
-      return conv2dWorkload(tf, backend, shapes, part);
-    },
-    trainingStep: async (config) => {
-      await tf.setBackend(backend);
-      return tfjsTrainingStep(tf, backend, config);
-    },
-    close: () => {},
-  };
-}
-
-/** TensorFlow.js on one of its backends. */
-export function tfjs(backend: "cpu" | "wasm"): PeerSource {
-  const name = `tfjs ${backend}`;
-  return { name, open: () => open(name, backend) };
+  return { version: installedVersion("@tensorflow/tfjs"), open: async (task) => open(tf, task) };
 }

@@ -1,5 +1,6 @@
 /** The DenseNet of src/models/densenet.ts with the "small" stem, out of `tf.layers`, and its training step. */
-import { chirp, chirpWeight, type StepConfig, sizeOf, type Workload } from "./peer.ts";
+import type { Workload } from "./library.ts";
+import { chirp, chirpWeight, type StepTask, sizeOf } from "./task.ts";
 import { image, kernel, type Tf, type TfTensor } from "./tfjsTensors.ts";
 
 /** A tensor that is not computed yet: layers connect these to a network. */
@@ -44,7 +45,7 @@ function channelsOf({ shape }: Symbolic): number {
   return shape.at(-1) ?? 0;
 }
 
-function densenet(tf: Tf & LayersApi, config: StepConfig): LayersModel {
+function densenet(tf: Tf & LayersApi, config: StepTask): LayersModel {
   const { blocks, growthRate, bottleneckWidth, stemChannels, classes, extent } = config;
   const { layers } = tf;
 
@@ -79,10 +80,15 @@ function densenet(tf: Tf & LayersApi, config: StepConfig): LayersModel {
   return tf.model({ inputs, outputs });
 }
 
-/** `trainOnBatch` of the network: loss, gradients and the optimizer's step. */
-export function tfjsTrainingStep(tf: Tf & LayersApi, backend: string, config: StepConfig): Workload {
-  const { batch, extent, classes, lr, momentum } = config;
-  const model = densenet(tf, config);
+/**
+ * `trainOnBatch` of the network: loss, gradients and the optimizer's step. Only with the small stem and without
+ * partial stages; throws otherwise.
+ */
+export function tfjsTrainingStep(tf: Tf & LayersApi, task: StepTask): Workload {
+  const { batch, extent, classes, lr, momentum, stem, inChannels, fusion } = task;
+  if (stem !== "small" || inChannels !== 1 || fusion)
+    throw new Error("only small DenseNets are written for it");
+  const model = densenet(tf, task);
   model.compile({
     optimizer: tf.train.momentum(lr, momentum),
     loss: (labels: TfTensor, logits: TfTensor) => tf.losses.softmaxCrossEntropy(labels, logits),
@@ -93,12 +99,8 @@ export function tfjsTrainingStep(tf: Tf & LayersApi, backend: string, config: St
   for (let i = 0; i < batch; i++) oneHot[i * classes + (i % classes)] = 1;
   const labels = tf.tensor2d(oneHot, [batch, classes]);
   return {
-    run: async () => {
-      await tf.setBackend(backend);
-      const start = performance.now();
-      const loss = await model.trainOnBatch(images, labels);
-      return { milliseconds: performance.now() - start, result: [loss] };
-    },
+    run: async () => void (await model.trainOnBatch(images, labels)),
+    check: async () => [await model.trainOnBatch(images, labels)],
     dispose: () => {
       for (const operand of [images, labels, model]) operand.dispose();
     },

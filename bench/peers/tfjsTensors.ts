@@ -1,5 +1,5 @@
 /** The members of `tf` that the benchmark calls, and tensors in its layout: [N, H, W, C] and [R, S, C, K]. */
-import { chirpWeight } from "./peer.ts";
+import { chirpWeight } from "./task.ts";
 
 export interface TfTensor {
   dataSync(): ArrayLike<number>;
@@ -16,6 +16,10 @@ export interface Tf {
   tensor2d(values: Float32Array, shape: readonly number[]): TfTensor;
   zeros(shape: readonly number[]): TfTensor;
   transpose(tensor: TfTensor, axes: readonly number[]): TfTensor;
+  relu(x: TfTensor): TfTensor;
+  add(x: TfTensor, y: TfTensor): TfTensor;
+  maxPool(x: TfTensor, kernelSize: number, stride: number, padding: number): TfTensor;
+  avgPool(x: TfTensor, kernelSize: number, stride: number, padding: number): TfTensor;
   conv2d(x: TfTensor, weight: TfTensor, stride: number, padding: number): TfTensor;
   grads(
     run: (x: TfTensor, weight: TfTensor) => TfTensor,

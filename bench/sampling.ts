@@ -1,4 +1,4 @@
-/** A training step of the example's networks: forward, backward, SGD with momentum; with and without sampling. */
+/** What sampling gradient pieces costs: a training step of small networks with and without it, in this process. */
 import { GradientRecorder } from "../src/gradflow/index.ts";
 import { crossEntropy, optim, randint, randn, scope, type Tensor } from "../src/index.ts";
 import { cspDenseNet, type DenseNet, densenet } from "../src/models/index.ts";
@@ -14,7 +14,7 @@ const size = {
   classes: 10,
 } as const;
 
-export interface StepFigure {
+export interface SamplingFigure {
   readonly network: string;
   readonly milliseconds: number;
   readonly imagesPerSecond: number;
@@ -28,7 +28,7 @@ function benchNetwork(
   images: Tensor,
   labels: Tensor,
   pairs: number,
-): StepFigure {
+): SamplingFigure {
   const optimizer = new optim.SGD(model.parameters(), { lr: 0.01, momentum: 0.9 });
   const recorder = new GradientRecorder(model, model.stages, { everySteps: 1 });
   const pass = (): void => crossEntropy(model.forward(images), labels).backward();
@@ -54,7 +54,7 @@ function benchNetwork(
 }
 
 /** Times steps of a DenseNet and its CSPDenseNet at batch 64 on 28 x 28 images. */
-export function benchSteps(pairs: number): StepFigure[] {
+export function benchSampling(pairs: number): SamplingFigure[] {
   const images = randn([64, 1, 28, 28]);
   const labels = randint(0, 10, [64]);
   return [

@@ -1,0 +1,163 @@
+/** Runs the same work of several libraries in turn, so that whatever else the machine does hits all alike. */
+import { quantile } from "./paired.ts";
+import type { Peer, PeerName, RemoteWorkload } from "./peers/peer.ts";
+import type { Task } from "./peers/task.ts";
+
+export interface AlternateOptions {
+  /** Most measured rounds. */
+  readonly rounds: number;
+  /** A library whose measured runs have taken so many milliseconds takes part in no further round. */
+  readonly budget: number;
+  /** Results that are compared before the first round; of a training step, losses. */
+  readonly checks?: number;
+}
+
+export interface Timing {
+  readonly peer: PeerName;
+  readonly version: string;
+  readonly threads: number;
+  /** Of one run: the median, and the middle half. */
+  readonly milliseconds: number;
+  readonly spread: readonly [low: number, high: number];
+  /** Median over the rounds of its time over ours, above 1 where ours is faster; of ours 1. */
+  readonly speedOfOurs: number;
+  readonly rounds: number;
+  /** The most memory that its process had. */
+  readonly peakBytes: number;
+  readonly parameters: number | undefined;
+}
+
+/** A library that has no figure, and why. */
+export interface NotCompared {
+  readonly peer: string;
+  readonly threads: number;
+  readonly reason: string;
+}
+
+export interface Comparison {
+  /** Ours first. */
+  readonly timings: readonly Timing[];
+  readonly notCompared: readonly NotCompared[];
+}
+
+/** Work shorter than this is repeated within a run: timers and pipes must not count. */
+const chunkMilliseconds = 30;
+
+interface Participant {
+  readonly workload: RemoteWorkload;
+  readonly times: number[];
+  repeats: number;
+  spent: number;
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function isClose(ours: readonly number[], theirs: readonly number[]): boolean {
+  return (
+    ours.length === theirs.length &&
+    ours.every((value, i) => Math.abs(value - (theirs[i] ?? Number.NaN)) <= 2e-3 * Math.abs(value) + 1e-6)
+  );
+}
+
+/** Throws when a library computes something else: the time of other work is no comparison. */
+async function checkSame(subject: string, participants: readonly Participant[], checks: number) {
+  const [ours, ...others] = participants;
+  if (!ours || others.length === 0) return;
+  for (let i = 0; i < checks; i++) {
+    const own = await ours.workload.check();
+    for (const { workload } of others) {
+      const { parameters, peer } = workload;
+      const theirs = await workload.check();
+      if (isClose(own, theirs) && (parameters === undefined || parameters === ours.workload.parameters))
+        continue;
+      throw new Error(
+        `bench: ${peer.name} does other work than ours in "${subject}": its result is [${theirs.join(", ")}] ` +
+          `with ${parameters ?? "no"} parameters, ours [${own.join(", ")}] with ` +
+          `${ours.workload.parameters ?? "no"}; make bench/peers/ do the same`,
+      );
+    }
+  }
+}
+
+async function measure(
+  participants: readonly Participant[],
+  { rounds, budget }: AlternateOptions,
+): Promise<void> {
+  for (const one of participants) {
+    const first = await one.workload.run(1);
+    one.repeats = Math.max(1, Math.min(1000, Math.round(chunkMilliseconds / first)));
+    // Code that is compiled while it runs is faster the second time.
+    if (first < budget / 4) await one.workload.run(one.repeats);
+  }
+  for (let round = 0; round < rounds; round++) {
+    const [ours, ...others] = participants;
+    const left = others.filter(({ spent }) => spent < budget);
+    if (!ours || (left.length === 0 && ours.spent >= budget)) return;
+    const inTurn = round % 2 === 0 ? [ours, ...left] : [...left.reverse(), ours];
+    for (const one of inTurn) {
+      const milliseconds = await one.workload.run(one.repeats);
+      one.times[round] = milliseconds;
+      one.spent += one.repeats * milliseconds;
+    }
+  }
+}
+
+function timingOf({ workload, times }: Participant, ours: Participant): Timing {
+  const { peer, parameters } = workload;
+  return {
+    ...{ peer: peer.name, version: peer.version, threads: peer.threads },
+    milliseconds: quantile(times, 0.5),
+    spread: [quantile(times, 0.25), quantile(times, 0.75)],
+    speedOfOurs: quantile(
+      times.map((time, round) => time / (ours.times[round] ?? Number.NaN)),
+      0.5,
+    ),
+    rounds: times.length,
+    peakBytes: peer.peakBytes,
+    parameters,
+  };
+}
+
+/** A library's process, or why there is none. */
+export type OpenPeer = Peer | NotCompared;
+
+/**
+ * Measures one piece of work, the first library being ours.
+ *
+ * @throws Error when ours cannot do it, or when the results of two libraries differ
+ */
+export async function alternate(
+  subject: string,
+  task: Task,
+  peers: readonly OpenPeer[],
+  options: AlternateOptions,
+): Promise<Comparison> {
+  const participants: Participant[] = [];
+  const notCompared: NotCompared[] = [];
+  try {
+    for (const peer of peers) {
+      if ("reason" in peer) {
+        notCompared.push(peer);
+        continue;
+      }
+      try {
+        participants.push({ workload: await peer.prepare(task), times: [], repeats: 1, spent: 0 });
+      } catch (error) {
+        if (participants.length === 0) throw error;
+        notCompared.push({ peer: peer.name, threads: peer.threads, reason: messageOf(error) });
+      }
+    }
+    await checkSame(subject, participants, options.checks ?? 1);
+    await measure(participants, options);
+    const [ours] = participants;
+    if (!ours) throw new Error(`bench: no library for "${subject}"`);
+    const timings = participants.map((one) => timingOf(one, ours));
+    const figures = timings.slice(1).map((one) => `${one.peer} x${one.speedOfOurs.toPrecision(3)}`);
+    console.error(`${subject}: ${(timings[0]?.milliseconds ?? 0).toPrecision(3)} ms; ${figures.join(", ")}`);
+    return { timings, notCompared };
+  } finally {
+    for (const { workload } of participants) await workload.close();
+  }
+}
