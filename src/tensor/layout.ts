@@ -124,11 +124,13 @@ export function broadcastLayout(operation: string, layout: Layout, shape: Shape)
   return { shape, strides, offset: layout.offset };
 }
 
-/** An operand of a kernel, read as if it had `shape`: itself where it has. Throws when it does not broadcast to it. */
-export function broadcastView(operation: string, view: View, shape: Shape): View {
-  if (sameShape(view.shape, shape)) return view;
-  const { strides, offset } = broadcastLayout(operation, view, shape);
-  return { buffer: view.buffer, shape, strides, offset };
+/** A kernel's operands, read as if they had `shape`; the same list where they have. Throws like `broadcastLayout`. */
+export function broadcastViews(operation: string, views: readonly View[], shape: Shape): readonly View[] {
+  if (views.every((view) => sameShape(view.shape, shape))) return views;
+  return views.map((view) => {
+    const { strides, offset } = broadcastLayout(operation, view, shape);
+    return { buffer: view.buffer, shape, strides, offset };
+  });
 }
 
 /** Axes along which `from` was stretched to become `to`, and the count of leading axes that were added. */

@@ -1,6 +1,6 @@
 /** Writes into existing tensors, for the engine, optimizers, running statistics and loading; never recorded. */
 import { add as addExpression, type Expression, input } from "../../backends/expression.ts";
-import { broadcastView } from "../../tensor/layout.ts";
+import { broadcastViews } from "../../tensor/layout.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { referencePointwise } from "./pointwise.ts";
 
@@ -17,7 +17,7 @@ export function assign(
   target.backend.run({
     kernel: "pointwise",
     reference: referencePointwise,
-    inputs: inputs.map((x) => broadcastView("assign", x, target.shape)),
+    inputs: broadcastViews("assign", inputs, target.shape),
     output: target,
     attributes: { expression, parameters },
   });

@@ -15,7 +15,13 @@ import {
   usedInputs,
 } from "../../backends/expression.ts";
 import { scalarLike } from "../../tensor/create.ts";
-import { broadcastLayout, broadcastShapes, broadcastView, commonShape, sizeOf } from "../../tensor/layout.ts";
+import {
+  broadcastLayout,
+  broadcastShapes,
+  broadcastViews,
+  commonShape,
+  sizeOf,
+} from "../../tensor/layout.ts";
 import { Tensor } from "../../tensor/tensor.ts";
 import {
   allocate,
@@ -129,7 +135,7 @@ function launch(
   backend.run({
     kernel: "pointwise",
     reference: referencePointwise,
-    inputs: inputs.map((x) => broadcastView(name, x, output.shape)),
+    inputs: broadcastViews(name, inputs, output.shape),
     output,
     attributes,
   });
