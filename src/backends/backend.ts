@@ -43,7 +43,8 @@ export type KernelName = keyof KernelAttributes;
 /**
  * A kernel on host memory. It must write every element of `output` (the memory is not cleared beforehand),
  * must not write anything else, and must accept any strides and any floating dtype its op accepts.
- * `output` never overlaps an input, except that a pointwise kernel may be given an input's exact view.
+ * `output` never overlaps an input, except that a pointwise kernel may be given an input's exact view. Only
+ * `assignAll` writes its inputs, those that its attributes name.
  */
 export type HostKernel<Attributes> = (
   inputs: readonly HostView[],

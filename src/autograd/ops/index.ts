@@ -2,6 +2,7 @@
 export * from "./activations.ts";
 export { adaptiveAvgPool2d, globalAvgPool2d } from "./adaptiveAvgPool2d.ts";
 export * from "./arithmetic.ts";
+export { type Assignment, assignAll } from "./assignAll.ts";
 export { type AvgPool2dOptions, avgPool2d } from "./avgPool2d.ts";
 export {
   type BatchNormOptions,

@@ -1,6 +1,15 @@
 /** Adam and AdamW. */
-import { assign } from "../../autograd/index.ts";
-import { add, div, input, mul, parameter as number, sqrt, sub } from "../../backends/expression.ts";
+import type { Assignment } from "../../autograd/index.ts";
+import {
+  add,
+  div,
+  type Expression,
+  input,
+  mul,
+  parameter as number,
+  sqrt,
+  sub,
+} from "../../backends/expression.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Parameter } from "../parameter.ts";
 import { checkSetting, Optimizer } from "./optimizer.ts";
@@ -16,17 +25,27 @@ export interface AdamOptions {
   readonly weightDecay?: number;
 }
 
-const [old, next, second] = [input(0), input(1), input(2)];
-const beta = number(0);
-/** m = β · m + (1 − β) · g */
-const average = add(mul(beta, old), mul(sub(1, beta), next));
-/** v = β · v + (1 − β) · g² */
-const averageOfSquares = add(mul(beta, old), mul(sub(1, beta), mul(next, next)));
-/** g + decay · value */
-const penalised = add(next, mul(number(0), old));
-const shrunk = mul(old, number(0));
-/** value − stepSize · m / (√v / √correction + ε) */
-const stepped = sub(old, div(mul(number(0), next), add(div(sqrt(second), number(1)), number(2))));
+const [value, gradient, average, averageOfSquares] = [input(0), input(1), input(2), input(3)];
+const [beta1, beta2, stepSize, correction, eps, decay, keep] = [0, 1, 2, 3, 4, 5, 6].map(number);
+
+/** β · average + (1 − β) · new */
+const follow = (beta: Expression, old: Expression, next: Expression): Expression =>
+  add(mul(beta, old), mul(sub(1, beta), next));
+
+/** Rows are [value, gradient, m, v]. */
+const updates = (gradient: Expression): readonly Assignment[] => [
+  { target: 2, expression: follow(beta1, average, gradient) },
+  { target: 3, expression: follow(beta2, averageOfSquares, mul(gradient, gradient)) },
+  /** value − stepSize · m / (√v / √correction + ε) */
+  {
+    target: 0,
+    expression: sub(value, div(mul(stepSize, average), add(div(sqrt(averageOfSquares), correction), eps))),
+  },
+];
+const plainStep = updates(gradient);
+/** g + decay · value in place of g. The value is the last to change. */
+const penalisedStep = updates(add(gradient, mul(decay, value)));
+const shrinkingStep = [{ target: 0, expression: mul(value, keep) }, ...plainStep];
 
 /** Kingma & Ba 2015, as PyTorch computes it: the weight decay is an L2 penalty. */
 export class Adam extends Optimizer {
@@ -46,26 +65,19 @@ export class Adam extends Optimizer {
   }
 
   protected override update(parameter: Parameter, grad: Tensor): void {
-    const {
-      betas: [beta1, beta2],
-      eps,
-      weightDecay,
-    } = this.options;
+    const { betas, eps, weightDecay } = this.options;
     const count = (this.#steps.get(parameter) ?? 0) + 1;
     this.#steps.set(parameter, count);
-    const first = this.state("average", parameter);
-    const squares = this.state("averageOfSquares", parameter);
-    let gradient = grad;
-    if (weightDecay !== 0 && this.decoupled)
-      assign(parameter, shrunk, [parameter], [1 - this.lr * weightDecay]);
-    else if (weightDecay !== 0) {
-      gradient = this.state("penalisedGradient", parameter);
-      assign(gradient, penalised, [parameter, grad], [weightDecay]);
-    }
-    assign(first, average, [first, gradient], [beta1]);
-    assign(squares, averageOfSquares, [squares, gradient], [beta2]);
-    const stepSize = this.lr / (1 - beta1 ** count);
-    assign(parameter, stepped, [parameter, first, squares], [stepSize, Math.sqrt(1 - beta2 ** count), eps]);
+    const averages = [this.state("average", parameter), this.state("averageOfSquares", parameter)];
+    const step = weightDecay === 0 ? plainStep : this.decoupled ? shrinkingStep : penalisedStep;
+    this.assignTogether([parameter, grad, ...averages], step, [
+      ...betas,
+      this.lr / (1 - betas[0] ** count),
+      Math.sqrt(1 - betas[1] ** count),
+      eps,
+      weightDecay,
+      1 - this.lr * weightDecay,
+    ]);
   }
 }
 

@@ -1,5 +1,5 @@
 /** What all optimizers share: the parameters, the learning rate, and state that lives as long as the optimizer. */
-import { clearGrad } from "../../autograd/index.ts";
+import { type Assignment, assignAll, clearGrad } from "../../autograd/index.ts";
 import { zerosLike } from "../../tensor/create.ts";
 import { outsideScopes, scope } from "../../tensor/scope.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
@@ -19,22 +19,52 @@ export function checkSetting(
   }
 }
 
+/** Updates that are done together: the same assignments with the same numbers. */
+interface Sweep {
+  readonly assignments: readonly Assignment[];
+  readonly settings: readonly number[];
+  readonly rows: (readonly Tensor[])[];
+}
+
 export abstract class Optimizer {
   readonly parameters: readonly Parameter[];
   /** The learning rate of the next step; schedules set it. */
   lr: number;
   readonly #state = new Map<string, Map<Parameter, Tensor>>();
+  /** What the step that is under way will do. */
+  #sweeps: Sweep[] = [];
 
   constructor(parameters: Iterable<Parameter>, lr: number) {
-    this.parameters = [...parameters];
+    this.parameters = [...new Set(parameters)];
     if (this.parameters.length === 0)
       throw new Error(`${this.constructor.name}: got no parameters; pass model.parameters()`);
     checkSetting(this.constructor.name, "lr", lr, 0);
     this.lr = lr;
   }
 
-  /** Changes one parameter by its gradient. */
+  /** Changes one parameter by its gradient, best by `assignTogether`. */
   protected abstract update(parameter: Parameter, gradient: Tensor): void;
+
+  /**
+   * Does the assignments for a row of tensors at the end of the step, in one sweep with all rows that have the same
+   * assignments (the same array) and settings.
+   *
+   * @param settings the numbers that `parameter(i)` stands for in the expressions
+   */
+  protected assignTogether(
+    row: readonly Tensor[],
+    assignments: readonly Assignment[],
+    settings: readonly number[],
+  ): void {
+    const sweep = this.#sweeps.find(
+      (known) =>
+        known.assignments === assignments &&
+        known.rows[0][0].backend === row[0].backend &&
+        known.settings.every((setting, i) => setting === settings[i]),
+    );
+    if (sweep) sweep.rows.push(row);
+    else this.#sweeps.push({ assignments, settings, rows: [row] });
+  }
 
   /** Changes every parameter that has a gradient. Throws when none has: nothing would ever be trained. */
   step(): void {
@@ -44,7 +74,10 @@ export abstract class Optimizer {
           "before step(), and make the optimizer after model.to(dtype), which makes new parameters",
       );
     scope(() => {
+      this.#sweeps = [];
       for (const parameter of this.parameters) if (parameter.grad) this.update(parameter, parameter.grad);
+      for (const { rows, assignments, settings } of this.#sweeps) assignAll(rows, assignments, settings);
+      this.#sweeps = [];
     });
   }
 

@@ -1,6 +1,6 @@
 /** Stochastic gradient descent. */
-import { assign } from "../../autograd/index.ts";
-import { add, type Expression, input, mul, parameter as number, sub } from "../../backends/expression.ts";
+import type { Assignment } from "../../autograd/index.ts";
+import { add, input, mul, parameter as number, sub } from "../../backends/expression.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Parameter } from "../parameter.ts";
 import { checkSetting, Optimizer } from "./optimizer.ts";
@@ -25,14 +25,22 @@ const decayed = add(gradient, mul(weightDecay, value));
 /** v = momentum · v + (1 − dampening) · g */
 const nextVelocity = add(mul(momentum, velocity), mul(keep, decayed));
 
-const plainStep = sub(value, mul(lr, decayed));
-const momentumStep = sub(value, mul(lr, velocity));
-const nesterovStep = sub(value, mul(lr, add(decayed, mul(momentum, velocity))));
+/** Rows are [value, gradient] or, with momentum, [value, gradient, velocity]. */
+const plainStep: readonly Assignment[] = [{ target: 0, expression: sub(value, mul(lr, decayed)) }];
+const accelerate: Assignment = { target: 2, expression: nextVelocity };
+const momentumStep: readonly Assignment[] = [
+  accelerate,
+  { target: 0, expression: sub(value, mul(lr, velocity)) },
+];
+const nesterovStep: readonly Assignment[] = [
+  accelerate,
+  { target: 0, expression: sub(value, mul(lr, add(decayed, mul(momentum, velocity)))) },
+];
 
 /** SGD as PyTorch defines it, with momentum, Nesterov momentum, dampening and weight decay. */
 export class SGD extends Optimizer {
   readonly options: Required<SGDOptions>;
-  readonly #step: Expression;
+  readonly #step: readonly Assignment[];
   readonly #started = new Set<Parameter>();
 
   /** Throws when a setting is out of range, or Nesterov is asked for without momentum or with dampening. */
@@ -52,13 +60,12 @@ export class SGD extends Optimizer {
     const { momentum: inertia, dampening, weightDecay: decay } = this.options;
     const settings = [this.lr, decay, inertia, this.#started.has(parameter) ? 1 - dampening : 1];
     if (inertia === 0) {
-      assign(parameter, this.#step, [parameter, grad], settings);
+      this.assignTogether([parameter, grad], this.#step, settings);
       return;
     }
     // The first velocity is the gradient itself, undamped; the state starts at zero, so only the factor differs.
     this.#started.add(parameter);
     const speed = this.state("velocity", parameter);
-    assign(speed, nextVelocity, [parameter, grad, speed], settings);
-    assign(parameter, this.#step, [parameter, grad, speed], settings);
+    this.assignTogether([parameter, grad, speed], this.#step, settings);
   }
 }

@@ -1,4 +1,5 @@
 /** The typed-array kernels of the CPU backend by kernel name. */
+import { assignAll } from "./assignAll.ts";
 import { batchNorm, batchNormInputGradient, batchNormSums, batchStatistics } from "./batchNorm.ts";
 import { cast } from "./cast.ts";
 import { concat } from "./concat.ts";
@@ -17,6 +18,7 @@ import { sum } from "./reduce.ts";
 
 /** Kernels that a CPU backend runs in place of an op's reference loops. */
 export const loops = {
+  assignAll,
   avgPool2d,
   avgPool2dInputGradient,
   batchNorm,

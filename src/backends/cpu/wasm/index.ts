@@ -6,6 +6,7 @@ import type { HostKernelSet } from "../../backend.ts";
 import { loops } from "../loops/index.ts";
 import { runPointwise } from "../pointwise.ts";
 import { enableRelaxedSimd, type RelaxedSimd, wasmFeatures, webAssembly } from "./encoder/index.ts";
+import { assignAllKernels } from "./kernels/assignAll.ts";
 import { batchNormKernels } from "./kernels/batchNorm.ts";
 import { conv2dKernels } from "./kernels/convolution/index.ts";
 import { copyKernels } from "./kernels/copy.ts";
@@ -47,6 +48,7 @@ export function wasmKernels(runtime: WasmRuntime) {
     ...softmaxKernels(runtime),
     ...resizeKernels(runtime),
     ...gatherKernels(runtime),
+    ...assignAllKernels(runtime, loops),
     pointwise: pointwiseKernel(runtime, runPointwise),
   } satisfies HostKernelSet;
 }
