@@ -23,7 +23,8 @@ function kernelsOf(Runtime: typeof WasmRuntime, revectorised: boolean) {
   if (!webAssembly) throw new Error("this engine has no WebAssembly");
   const memory = new SharedMemory(webAssembly);
   const runtime = new Runtime(webAssembly, memory, false, 1, revectorised);
-  const room = new Float32Array(memory.memory.buffer, memory.allocateBytes(1 << 20), 1 << 18);
+  const room = memory.allocate("f32", 1 << 18);
+  if (!(room instanceof Float32Array)) throw new Error("asked for f32");
   let used = 0;
   return {
     ...conv2dKernels(runtime, planeKernels(runtime), nothing),

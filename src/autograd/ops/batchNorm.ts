@@ -36,12 +36,14 @@ export interface BatchNormAttributes {
   readonly epsilon: number;
 }
 
-const overBatch = [0, 2, 3];
+/** The axes that statistics are taken over. */
+export const overBatch = [0, 2, 3];
 
 /** `[C]` as `[1, C, 1, 1]`. */
 const perChannel = (vector: Tensor): Tensor => reshape(vector, [1, vector.size, 1, 1]);
 
-function checkImages(op: string, x: TensorType): void {
+/** Throws when `x` is not floating-point images, or has no values. */
+export function checkImages(op: string, x: TensorType): void {
   checkBatch(op, x.shape);
   checkFloats(op, x);
   if (sizeOf(x.shape) === 0)
@@ -56,14 +58,15 @@ function checkChannels(op: string, x: TensorType, name: string, vector: TensorTy
     );
 }
 
-function checkOperands(op: string, [x, weight, bias]: readonly TensorType[]): void {
+/** Throws unless weight and bias are vectors of as many channels as x has. */
+export function checkOperands(op: string, [x, weight, bias]: readonly TensorType[]): void {
   checkImages(op, x);
   checkChannels(op, x, "weight", weight);
   checkChannels(op, x, "bias", bias);
 }
 
 /** (x − mean) / √(variance + ε), and 1 / √(variance + ε), as functions of x alone. */
-function normalized(x: Tensor, epsilon: number): { xHat: Tensor; inverseStd: Tensor } {
+export function normalized(x: Tensor, epsilon: number): { xHat: Tensor; inverseStd: Tensor } {
   const centred = sub(x, mean(x, overBatch, { keepDims: true }));
   const inverseStd = div(1, sqrt(add(mean(square(centred), overBatch, { keepDims: true }), epsilon)));
   return { xHat: mul(centred, inverseStd), inverseStd };
@@ -128,11 +131,11 @@ export function batchStatistics(x: Tensor): Tensor {
 const wide = { kind: "distinct" } as const;
 
 /** Element (n, c, h, w) of images. */
-const image = (view: HostView, index: readonly number[]): number =>
+export const image = (view: HostView, index: readonly number[]): number =>
   view.data[view.offset + dot(index, view.strides)];
 
 /** Entry c of a `[C]` vector, or of one row of `[2, C]` statistics. */
-const channel = (view: HostView, c: number, row = 0): number =>
+export const channel = (view: HostView, c: number, row = 0): number =>
   view.data[view.offset + dot(view.strides.length === 2 ? [row, c] : [c], view.strides)];
 
 function withStatistics(inputs: readonly Tensor[], without: number): readonly Tensor[] {
@@ -235,14 +238,16 @@ const sumsOp: Op<BatchNormAttributes> = defineOp({
   },
 });
 
-const inputGradientDefinition = gradientsOf<BatchNormAttributes>(
-  [0, 1, 2],
-  ([x, weight, gradient], { epsilon }) => {
-    const { xHat, inverseStd } = normalized(x, epsilon);
-    const along = mul(xHat, mean(mul(gradient, xHat), overBatch, { keepDims: true }));
-    const centred = sub(sub(gradient, mean(gradient, overBatch, { keepDims: true })), along);
-    return mul(mul(perChannel(weight), inverseStd), centred);
-  },
+/** The gradient of the norm's input by other ops, from x, weight and the gradient of its output. */
+export function normInputGradient([x, weight, gradient]: readonly Tensor[], epsilon: number): Tensor {
+  const { xHat, inverseStd } = normalized(x, epsilon);
+  const along = mul(xHat, mean(mul(gradient, xHat), overBatch, { keepDims: true }));
+  const centred = sub(sub(gradient, mean(gradient, overBatch, { keepDims: true })), along);
+  return mul(mul(perChannel(weight), inverseStd), centred);
+}
+
+const inputGradientDefinition = gradientsOf<BatchNormAttributes>([0, 1, 2], (inputs, { epsilon }) =>
+  normInputGradient(inputs, epsilon),
 );
 
 /** Inputs x, weight, gradient, the statistics of x, and the sums of batchNormSums. */

@@ -26,6 +26,7 @@ export { matmul } from "./matmul.ts";
 export { argmax, max, min } from "./max.ts";
 export { maxPool2d, type Pool2dOptions } from "./maxPool2d.ts";
 export { mean, type VarianceOptions, variance } from "./mean.ts";
+export { type NormReluConv2dOptions, normReluConv2d } from "./normReluConv2d.ts";
 export { permute, transpose } from "./permute.ts";
 export type { Operand } from "./pointwise.ts";
 export { flatten, reshape } from "./reshape.ts";

@@ -1,5 +1,6 @@
 /** Gets a product's right operand together: an item's image with its margin, and slivers of as many columns as a tile. */
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
+import { coefficientBytes, type NormRelu } from "./normRelu.ts";
 import { planLayout, tileLayout } from "./plan.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
 
@@ -49,11 +50,13 @@ const prepareParams = {
   channels: "i32",
   /** The first row of outputs. */
   firstRow: "i32",
+  /** Of the first channel, when norm and ReLU are to be applied; else 0. */
+  coefficients: "i32",
 } as const;
 export type PrepareImage = FunctionHandle<typeof prepareParams, undefined>;
 
-/** (plan, from, to, images, channels, firstRow): copies images with their margins, phase by phase of the stride. */
-export function definePrepare(module: ModuleBuilder, copyRow: CopyRow): PrepareImage {
+/** Copies images with their margins, phase by phase of the stride. The margin is that of the normed image: zero. */
+export function definePrepare(module: ModuleBuilder, copyRow: CopyRow, normRelu: NormRelu): PrepareImage {
   const clear = module.func("clearRow", { params: clearParams, exported: false }, (f, { to, count }) => {
     const end = f.let(f.i32.add(to, f.i32.shl(count, 2)), "end");
     f.forPointer(to, to, end, 4, () => f.f32.store(to, 0));
@@ -61,7 +64,7 @@ export function definePrepare(module: ModuleBuilder, copyRow: CopyRow): PrepareI
   return module.func(
     "prepareImage",
     { params: prepareParams, exported: false },
-    (f, { plan, from, to, images, channels, firstRow }) => {
+    (f, { plan, from, to, images, channels, firstRow, coefficients }) => {
       const { i32 } = f;
       const field = (name: (typeof planLayout.fields)[number]) => f.let(planLayout.load(f, plan, name), name);
       const [strideV, strideH, beforeV, extentV] = (
@@ -94,6 +97,13 @@ export function definePrepare(module: ModuleBuilder, copyRow: CopyRow): PrepareI
                     to.set(i32.add(to, i32.shl(lead, 2)));
                     pixel.set(i32.add(i32.add(source, i32.mul(y, sourceRow)), i32.load(stretch, 8)));
                     f.call(copyRow, { from: pixel, to, count, step: i32.shl(strideH, 2) });
+                    f.if(coefficients, () => {
+                      const line = i32.add(coefficients, i32.mul(c, coefficientBytes));
+                      f.call(normRelu, {
+                        ...{ at: to, rowBytes: 0, rows: 1, columns: count },
+                        ...{ coefficients: line, coefficientStep: 0 },
+                      });
+                    });
                     to.set(i32.add(to, i32.shl(count, 2)));
                     const rest = f.let(i32.load(stretch, 12));
                     f.call(clear, { to, count: rest });

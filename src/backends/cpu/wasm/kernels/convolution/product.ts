@@ -1,6 +1,7 @@
 /** The product over an item: slivers of gathered columns against all panels, block by block of the depth. */
 import type { FunctionBuilder, Local, ModuleBuilder } from "../../encoder/index.ts";
 import type { PackSliver, PrepareImage } from "./gather.ts";
+import { coefficientBytes, type NormRelu } from "./normRelu.ts";
 import { floatBytes, planLayout, tileLayout } from "./plan.ts";
 import { columnsOf, defineProductTile, type TileShape, tileRows } from "./tile.ts";
 
@@ -53,14 +54,16 @@ function defineBlock(module: ModuleBuilder, shape: TileShape, accumulate: boolea
 }
 
 /**
- * (begin, end, scratch, plan, source, panels, target): items of a plan. Scratch memory holds the item's image, a
- * sliver of `block` rows, and a tile of all results for columns whose results do not lie side by side.
+ * (begin, end, scratch, plan, source, panels, target, coefficients): items of a plan; coefficients 0: the source as it
+ * is. Scratch memory holds the item's image, a sliver of `block` rows, and a tile of all results for columns whose
+ * results do not lie side by side.
  */
 export function defineGatheredProduct(
   module: ModuleBuilder,
   shape: TileShape,
   prepare: PrepareImage,
   packSliver: PackSliver,
+  normRelu: NormRelu,
 ): void {
   const width = columnsOf(shape);
   const [firstBlock, addBlock] = [defineBlock(module, shape, false), defineBlock(module, shape, true)];
@@ -75,9 +78,10 @@ export function defineGatheredProduct(
         source: "i32",
         panels: "i32",
         target: "i32",
+        coefficients: "i32",
       },
     },
-    (f, { begin, end, scratch, plan, source, panels, target }) => {
+    (f, { begin, end, scratch, plan, source, panels, target, coefficients }) => {
       const { i32, f32 } = f;
       const p = planFields(f, plan, [
         ...(["results", "depth", "block", "rowTable", "tileTable", "imagesPerItem", "rowsPerItem"] as const),
@@ -96,7 +100,7 @@ export function defineGatheredProduct(
       const [step, steps, panel, direct] = ["step", "steps", "panel", "direct"].map((name) =>
         f.local("i32", name),
       );
-      const [result, j] = [f.local("i32", "result"), f.local("i32", "j")];
+      const [result, j, line] = [f.local("i32", "result"), f.local("i32", "j"), f.local("i32", "line")];
       f.forRange(item, begin, end, 1, () => {
         row.set(i32.mul(i32.rem_u(item, p.rowBlocks), p.rowsPerItem));
         group.set(i32.div_u(item, p.rowBlocks));
@@ -122,13 +126,23 @@ export function defineGatheredProduct(
             ),
           ),
         );
+        line.set(
+          i32.add(
+            coefficients,
+            i32.mul(i32.mul(group, planLayout.load(f, plan, "channels")), coefficientBytes),
+          ),
+        );
+        line.set(f.select(line, 0, coefficients));
         f.if(
           p.inPlace,
           () => base.set(i32.add(from, i32.mul(row, p.rowBytes))),
           () => {
             base.set(itemImage);
             const channels = planLayout.load(f, plan, "channels");
-            f.call(prepare, { plan, from, to: itemImage, images, channels, firstRow: row });
+            f.call(prepare, {
+              ...{ plan, from, to: itemImage, images, channels },
+              ...{ firstRow: row, coefficients: line },
+            });
           },
         );
         tile.set(p.tileTable);
@@ -146,6 +160,13 @@ export function defineGatheredProduct(
             f.call(packSliver, {
               ...{ to: scratch, toRow: floatBytes * width, base, tile },
               ...{ rows: tableRows, depth: steps },
+            });
+            f.if(i32.and(p.inPlace, i32.ne(coefficients, 0)), () => {
+              const first = i32.add(line, i32.mul(step, coefficientBytes));
+              f.call(normRelu, {
+                ...{ at: scratch, rowBytes: floatBytes * width, rows: steps, columns: width },
+                ...{ coefficients: first, coefficientStep: coefficientBytes },
+              });
             });
             const block = { plan, panels: panel, sliver: scratch, steps, to, rowBytes: toRow };
             f.if(

@@ -5,7 +5,8 @@
  * the bits do not depend on how items are dealt out. Sums stay apart by lane until the last image.
  */
 import type { FunctionHandle, Local, ModuleBuilder, Reusable } from "../../encoder/index.ts";
-import type { CopyRow, PackSliver, PrepareImage } from "./gather.ts";
+import type { PackSliver, PrepareImage } from "./gather.ts";
+import { coefficientBytes, type NormRelu } from "./normRelu.ts";
 import { floatBytes, planLayout, tileLayout } from "./plan.ts";
 import { planFields } from "./product.ts";
 import { RecordLayout } from "./record.ts";
@@ -41,54 +42,6 @@ export const dotsLayout = new RecordLayout([
 export function dotsScratch(shape: TileShape, results: number, rows: number, positions: number): number {
   const tiles = Math.ceil(results / tileRows) * Math.ceil(rows / dotTaps);
   return tiles * dotTileBytes(shape) + rows * positions * floatBytes;
-}
-
-/**
- * (begin, end, scratch, from, imageBytes, planeBytes, rowBytes, images, batch, rows, columns, channels, to, toRow):
- * the item is a channel of a batch of images. Puts its planes side by side and zeroes what is left of the row.
- */
-function defineJoinPlanes(module: ModuleBuilder, copyRow: CopyRow): void {
-  const source = {
-    from: "i32",
-    imageBytes: "i32",
-    planeBytes: "i32",
-    rowBytes: "i32",
-    images: "i32",
-  } as const;
-  const sizes = {
-    batch: "i32",
-    rows: "i32",
-    columns: "i32",
-    channels: "i32",
-    to: "i32",
-    toRow: "i32",
-  } as const;
-  const params = { begin: "i32", end: "i32", scratch: "i32", ...source, ...sizes } as const;
-  module.func("joinPlanes", { params }, (f, given) => {
-    const { begin, end, from, imageBytes, planeBytes, rowBytes, images, batch, rows, columns } = given;
-    const { i32, f32 } = f;
-    const names = ["item", "image", "last", "row", "plane", "pixel", "target", "stop"];
-    const [item, image, last, row, plane, pixel, target, stop] = names.map((name) => f.local("i32", name));
-    f.forRange(item, begin, end, 1, () => {
-      image.set(i32.mul(i32.div_u(item, given.channels), batch));
-      last.set(i32.add(image, batch));
-      last.set(f.select(last, images, i32.lt_s(last, images)));
-      const channelAt = i32.mul(i32.rem_u(item, given.channels), planeBytes);
-      plane.set(i32.add(i32.add(from, i32.mul(image, imageBytes)), channelAt));
-      target.set(i32.add(given.to, i32.mul(item, given.toRow)));
-      stop.set(i32.add(target, given.toRow));
-      f.forRange(image, image, last, 1, () => {
-        pixel.set(plane);
-        f.forRange(row, 0, rows, 1, () => {
-          f.call(copyRow, { from: pixel, to: target, count: columns, step: 4 });
-          pixel.set(i32.add(pixel, rowBytes));
-          target.set(i32.add(target, i32.shl(columns, 2)));
-        });
-        plane.set(i32.add(plane, imageBytes));
-      });
-      f.forPointer(target, target, stop, 4, () => f32.store(target, 0));
-    });
-  });
 }
 
 /** Adds up the lanes of a tile's sums and writes them to the weights. */
@@ -165,25 +118,24 @@ function defineDotBlock(
   );
 }
 
-/** (begin, end, scratch, record, source, gradient, weights): items of the weight gradient. */
+/** (begin, end, scratch, record, source, gradient, weights, coefficients): items of the weight gradient. */
 export function defineWeightGradient(
   module: ModuleBuilder,
   shape: TileShape,
-  copyRow: CopyRow,
   prepare: PrepareImage,
   packSliver: PackSliver,
+  normRelu: NormRelu,
 ): void {
-  defineJoinPlanes(module, copyRow);
   const width = columnsOf(shape);
   const [dotBlock, finish] = [defineDotBlock(module, shape), defineFinish(module, shape)];
   const params = {
     ...({ begin: "i32", end: "i32", scratch: "i32", record: "i32" } as const),
-    ...({ source: "i32", gradient: "i32", weights: "i32" } as const),
+    ...({ source: "i32", gradient: "i32", weights: "i32", coefficients: "i32" } as const),
   };
   module.func(
     "weightGradient",
     { params },
-    (f, { begin, end, scratch, record, source, gradient, weights }) => {
+    (f, { begin, end, scratch, record, source, gradient, weights, coefficients }) => {
       const { i32, f32 } = f;
       const own = (name: (typeof dotsLayout.fields)[number]) => f.let(dotsLayout.load(f, record, name), name);
       const plan = own("plan");
@@ -238,6 +190,8 @@ export function defineWeightGradient(
       const [row, at, height, tap, wide, sums, to] = ["row", "at", "height", "tap", "wide", "sums", "to"].map(
         (name) => f.local("i32", name),
       );
+      const line = f.local("i32", "line");
+      const inPlace = f.let(planLayout.load(f, plan, "inPlace"), "inPlace");
       const atMost = (local: Local<"i32">, limit: Reusable<"i32">): void =>
         local.set(f.select(local, limit, i32.lt_s(local, limit)));
       const tileBytes = dotTileBytes(shape);
@@ -255,6 +209,9 @@ export function defineWeightGradient(
         const pairs = i32.div_u(i32.add(rows, dotTaps - 1), dotTaps);
         sumBytes.set(i32.mul(i32.mul(panels, pairs), tileBytes));
         f.memory.fill(scratch, 0, sumBytes);
+        line.set(i32.add(i32.mul(group, p.channels), channel));
+        line.set(i32.add(coefficients, i32.mul(line, coefficientBytes)));
+        line.set(f.select(line, 0, coefficients));
         packed.set(i32.add(scratch, sumBytes));
         itemImage.set(i32.add(packed, i32.shl(i32.mul(rows, perBlock), 2)));
         f.forRange(batch, 0, batches, 1, () => {
@@ -282,11 +239,19 @@ export function defineWeightGradient(
             ),
           );
           f.if(
-            planLayout.load(f, plan, "inPlace"),
+            inPlace,
             () => base.set(from),
             () => {
               base.set(itemImage);
-              f.call(prepare, { plan, from, to: itemImage, images, channels, firstRow: 0 });
+              f.call(prepare, {
+                plan,
+                from,
+                to: itemImage,
+                images,
+                channels,
+                firstRow: 0,
+                coefficients: line,
+              });
             },
           );
           tile.set(p.tileTable);
@@ -308,6 +273,12 @@ export function defineWeightGradient(
                   to.set(i32.add(to, floatBytes * width));
                   tile.set(i32.add(tile, tileLayout.bytes(width)));
                 });
+                f.if(i32.and(inPlace, i32.ne(line, 0)), () =>
+                  f.call(normRelu, {
+                    ...{ at: packed, rowBytes: xRow, rows, columns: count },
+                    ...{ coefficients: line, coefficientStep: coefficientBytes },
+                  }),
+                );
                 // What follows the last position meets zeros of the gradient, which do not silence NaN.
                 wide.set(i32.sub(i32.add(position, count), total));
                 f.if(i32.gt_s(wide, 0), () => {

@@ -1,0 +1,221 @@
+/**
+ * Runs a convolution's products: keeps a plan for every size, packs the weights, deals the items out to threads. The
+ * gathered operand may be a norm and a ReLU of the image, given as coefficients by channel (normRelu.ts).
+ */
+import type { HostView } from "../../../../backend.ts";
+import type { Conv2dAttributes } from "../../../loops/conv2d.ts";
+import { ModuleBuilder } from "../../encoder/index.ts";
+import { addressOf, type WasmFunction, type WasmRuntime } from "../../runtime.ts";
+import { defineCopyRow, definePackSliver, definePrepare } from "./gather.ts";
+import { defineJoinPlanes } from "./joinPlanes.ts";
+import { defineNormRelu } from "./normRelu.ts";
+import { definePackPanels } from "./panels.ts";
+import { floatBytes, makePlan, type Plan } from "./plan.ts";
+import { defineGatheredProduct } from "./product.ts";
+import { writeIntegers } from "./record.ts";
+import { bytesOf, forwardProduct, inputGradientProducts, isDense, type WeightedProduct } from "./sizes.ts";
+import { columnsOf, dotStride, type TileShape } from "./tile.ts";
+import { defineWeightGradient, dotsLayout, dotsScratch } from "./weightGradient.ts";
+
+interface ProductPlan {
+  readonly plan: Plan;
+  readonly first: number;
+  /** Address of where the weights of each step lie. */
+  readonly weightTable: number;
+}
+
+interface DotsPlan {
+  readonly record: number;
+  readonly items: number;
+  readonly scratchBytes: number;
+  /** Images whose positions are walked as one. */
+  readonly batch: number;
+  /** Bytes of a channel of the output gradient over a batch, or 0 when it is read where it lies. */
+  readonly joinedRow: number;
+}
+
+/** Rows of the gathered image that an item of the weight gradient takes, about. */
+const gatheredRows = 64;
+/** Positions the weight gradient walks at once at least; smaller images are walked together. */
+const positionsPerBatch = 512;
+/** Positions whose rows are packed at once: a panel of 6 gradient rows and 2 image rows fit the first cache. */
+const largestBlock = 512;
+/** So many items are enough for threads to share them evenly. */
+const enoughItems = 8;
+
+function keyOf(views: readonly HostView[], { stride, padding, dilation, groups }: Conv2dAttributes): string {
+  const sizes = views.flatMap(({ shape, strides }) => [...shape, ...strides]);
+  return [...sizes, ...stride, ...padding, ...dilation, groups].join();
+}
+
+function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string, WasmFunction>> {
+  const module = new ModuleBuilder("convolution");
+  runtime.importMemory(module);
+  const copyRow = defineCopyRow(module);
+  const normRelu = defineNormRelu(module, shape);
+  const prepare = definePrepare(module, copyRow, normRelu);
+  const packSliver = definePackSliver(module, shape);
+  definePackPanels(module);
+  defineGatheredProduct(module, shape, prepare, packSliver, normRelu);
+  defineJoinPlanes(module, copyRow);
+  defineWeightGradient(module, shape, prepare, packSliver, normRelu);
+  return runtime.instantiate(module);
+}
+
+export class Multiplier {
+  readonly #runtime: WasmRuntime;
+  readonly #shape: TileShape;
+  readonly #products = new Map<string, readonly ProductPlan[]>();
+  readonly #dots = new Map<string, DotsPlan>();
+  #compiled: Readonly<Record<string, WasmFunction>> | undefined;
+
+  constructor(runtime: WasmRuntime) {
+    this.#runtime = runtime;
+    this.#shape = { fused: runtime.fused, vectors: runtime.revectorised ? 4 : 2 };
+  }
+
+  /** Writes the convolution of `x`, or of what `coefficients` make of it, to `y`. */
+  forward(x: HostView, weight: HostView, y: HostView, attributes: Conv2dAttributes, coefficients = 0): void {
+    const plans = this.#plansOf(`forward ${keyOf([x, weight, y], attributes)}`, () => [
+      forwardProduct(x, weight, y, attributes),
+    ]);
+    const [rowBytes] = bytesOf(weight);
+    const groupBytes = (weight.shape[0] / attributes.groups) * rowBytes;
+    for (const plan of plans) this.#multiply(plan, x, weight, groupBytes, rowBytes, y, coefficients);
+  }
+
+  /** Writes the gradient of the input to `x`. Calls `clear` before where some positions are read by no window. */
+  inputGradient(
+    gradient: HostView,
+    weight: HostView,
+    x: HostView,
+    attributes: Conv2dAttributes,
+    clear: () => void,
+  ): void {
+    const plans = this.#plansOf(`input ${keyOf([gradient, weight, x], attributes)}`, () =>
+      inputGradientProducts(gradient, weight, x, attributes),
+    );
+    const [w0, w1] = bytesOf(weight);
+    const groupBytes = (weight.shape[0] / attributes.groups) * w0;
+    const written = plans.reduce((sum, { plan }) => sum + plan.positions, 0);
+    if (written < x.shape[2] * x.shape[3]) clear();
+    for (const plan of plans) this.#multiply(plan, gradient, weight, groupBytes, w1, x, 0);
+  }
+
+  /** Writes the gradient of the weight, which lies without gaps, for `x` or what `coefficients` make of it. */
+  weightGradient(
+    x: HostView,
+    gradient: HostView,
+    weight: HostView,
+    attributes: Conv2dAttributes,
+    coefficients = 0,
+  ): void {
+    const key = `${coefficients > 0 ? "normed " : ""}${keyOf([x, gradient, weight], attributes)}`;
+    let plan = this.#dots.get(key);
+    if (!plan) {
+      plan = this.#dotsPlan(x, gradient, weight, attributes, coefficients > 0);
+      this.#dots.set(key, plan);
+    }
+    const { joinPlanes, weightGradient } = this.#functions();
+    const { record, items, scratchBytes, batch, joinedRow } = plan;
+    let rows = addressOf(gradient);
+    if (joinedRow > 0) {
+      const [N, K, P, Q] = gradient.shape;
+      const [imageBytes, planeBytes, rowBytes] = bytesOf(gradient);
+      const batches = Math.ceil(N / batch);
+      rows = this.#runtime.scratch("conv2d gradient", batches * K * joinedRow);
+      this.#runtime.forRange(joinPlanes, batches * K, [
+        ...[addressOf(gradient), imageBytes, planeBytes, rowBytes, N, batch, P, Q, K, rows, joinedRow],
+      ]);
+    }
+    const operands = [record, addressOf(x), rows, addressOf(weight), coefficients];
+    this.#runtime.forRange(weightGradient, items, operands, { scratchBytes });
+  }
+
+  #functions(): Readonly<Record<string, WasmFunction>> {
+    this.#compiled ??= compile(this.#runtime, this.#shape);
+    return this.#compiled;
+  }
+
+  #plansOf(key: string, make: () => readonly WeightedProduct[]): readonly ProductPlan[] {
+    const known = this.#products.get(key);
+    if (known) return known;
+    const plans = make().map(({ sizes, first, weightTable }) => ({
+      plan: makePlan(this.#runtime, this.#shape, sizes),
+      first,
+      weightTable: writeIntegers(this.#runtime, weightTable),
+    }));
+    this.#products.set(key, plans);
+    return plans;
+  }
+
+  /** Packs the weights of every group, then multiplies item by item. Strides of the weights in bytes. */
+  #multiply(
+    { plan, first, weightTable }: ProductPlan,
+    source: HostView,
+    weight: HostView,
+    groupBytes: number,
+    rowBytes: number,
+    target: HostView,
+    coefficients: number,
+  ): void {
+    const { address, groups, panels, results, depth, block, itemImageBytes } = plan;
+    const { packPanels, gatheredProduct } = this.#functions();
+    const packed = this.#runtime.scratch("conv2d panels", floatBytes * groups * results * depth);
+    this.#runtime.forRange(packPanels, groups * panels, [
+      ...[address, addressOf(weight), groupBytes, rowBytes, weightTable, packed],
+    ]);
+    this.#runtime.forRange(
+      gatheredProduct,
+      plan.items,
+      [address, addressOf(source), packed, addressOf(target) + first, coefficients],
+      { scratchBytes: floatBytes * columnsOf(this.#shape) * (block + results) + itemImageBytes },
+    );
+  }
+
+  #dotsPlan(
+    x: HostView,
+    gradient: HostView,
+    weight: HostView,
+    attributes: Conv2dAttributes,
+    normed: boolean,
+  ): DotsPlan {
+    const shape = this.#shape;
+    const { sizes } = forwardProduct(x, weight, gradient, attributes);
+    const { groups, channels, results, taps, inPlace } = sizes;
+    const [imageBytes, channelBytes] = bytesOf(gradient);
+    const images = gradient.shape[0];
+    const positions = gradient.shape[2] * gradient.shape[3];
+    const step = dotStride(shape);
+    const batch = Math.min(images, Math.ceil(positionsPerBatch / positions));
+    const inRows = batch === 1 && isDense(gradient) && positions % step === 0;
+    const joinedRow = inRows ? 0 : floatBytes * step * Math.ceil((batch * positions) / step);
+    const channelsPerItem = Math.min(channels, Math.max(1, Math.floor(gatheredRows / taps.length)));
+    const channelBlocks = Math.ceil(channels / channelsPerItem);
+    const wanted = Math.max(1, Math.ceil(enoughItems / (groups * channelBlocks)));
+    const resultsPerItem = Math.ceil(results / Math.min(wanted, results));
+    const resultBlocks = Math.ceil(results / resultsPerItem);
+    const plan = makePlan(this.#runtime, shape, sizes, { images: batch, channels: channelsPerItem });
+    const gradientRow = inRows ? channelBytes : joinedRow;
+    const width = columnsOf(shape);
+    const blocks = Math.ceil((batch * positions) / largestBlock);
+    const positionsPerBlock = width * Math.ceil((batch * positions) / blocks / width);
+    const record = dotsLayout.write(this.#runtime, {
+      ...{ plan: plan.address, channelsPerItem, channelBlocks, resultsPerItem, resultBlocks },
+      ...{ taps: taps.length, imagesPerBatch: batch, batches: Math.ceil(images / batch) },
+      ...{ positions, positionsPerBlock },
+      readInPlace: inPlace && inRows && !normed ? 1 : 0,
+      gradientBatch: inRows ? imageBytes : groups * results * joinedRow,
+      gradientGroup: results * gradientRow,
+      gradientRow,
+    });
+    const rows = channelsPerItem * taps.length;
+    return {
+      record,
+      items: groups * channelBlocks * resultBlocks,
+      scratchBytes: dotsScratch(shape, resultsPerItem, rows, positionsPerBlock) + plan.itemImageBytes,
+      batch,
+      joinedRow,
+    };
+  }
+}
