@@ -1,6 +1,6 @@
 /** Gradweave: tensors, automatic differentiation with every gradient piece visible, layers and networks. */
 export * from "./autograd/index.ts";
-export type { Backend, BackendInfo, Shape } from "./backends/backend.ts";
+export type { Backend, BackendInfo, EngineFlag, Shape, SimdLevel } from "./backends/backend.ts";
 export { type CpuOptions, createCpuBackend } from "./backends/cpu/index.ts";
 export type { DType, TypedArray } from "./backends/dtype.ts";
 export type { MemoryCategory, MemoryReport } from "./backends/memory.ts";

@@ -49,7 +49,7 @@ describe("memory that cannot be had", () => {
   it("is a named error that says what to do, and is not counted", () => {
     const before = memoryReport().liveBytes;
     const message =
-      /^cpu: cannot allocate 1099511627776 elements of f32 \(\d+ MiB are in use\); use a smaller batch, checkpoint\(\) parts of the model, or run steps in scope\(\)$/;
+      /^cpu: cannot allocate 1099511627776 elements of f32 \(\d+ MiB are in use[^)]*; WebAssembly memory: [^)]*\); use a smaller batch, checkpoint\(\) parts of the model, or run steps in scope\(\)$/;
     expect(() => zeros([2 ** 20, 2 ** 20])).toThrow(message);
     expect(() => rand([2 ** 20, 2 ** 20])).toThrow(message);
     expect(() =>

@@ -5,9 +5,9 @@ import { webAssembly } from "../src/backends/cpu/wasm/encoder/index.ts";
 import { SharedMemory, sizeClass } from "../src/backends/cpu/wasm/sharedMemory.ts";
 import type { DType } from "../src/backends/dtype.ts";
 
-function memory(): SharedMemory {
+function memory(maximumPages?: number): SharedMemory {
   if (!webAssembly) throw new Error("this engine has no WebAssembly");
-  return new SharedMemory(webAssembly);
+  return new SharedMemory(webAssembly, maximumPages);
 }
 
 describe("SharedMemory", () => {
@@ -79,6 +79,71 @@ describe("SharedMemory", () => {
   });
 
   it("refuses what 32-bit addresses do not reach", () => {
-    expect(() => memory().allocate("u8", 2 ** 32)).toThrow(/exceed the 4 GiB/);
+    expect(() => memory().allocate("u8", 2 ** 32)).toThrow(
+      "4096.0 MiB do not fit into the 4096.0 MiB that it may have: 0.0 MiB are taken, 0.0 MiB lie free",
+    );
+  });
+
+  it("joins free blocks of other sizes when its end cannot move", () => {
+    const shared = memory(16);
+    expect(shared.limitBytes).toBe(2 ** 20);
+    const blocks = Array.from({ length: 15 }, () => shared.allocate("u8", 65536));
+    expect(() => shared.allocate("u8", 131072)).toThrow(/0.1 MiB do not fit .* 0.0 MiB lie free/);
+    for (const i of [3, 9, 4, 12]) shared.release("u8", blocks[i]);
+    const pooled = shared.pooledBytes;
+    // Blocks 3 and 4 are neighbours.
+    expect(shared.allocate("u8", 131072).byteOffset).toBe(blocks[3].byteOffset);
+    expect(shared.pooledBytes).toBe(pooled - 131072);
+    expect(() => shared.allocate("u8", 131072)).toThrow(/0.1 MiB lie free between them, 0.1 MiB at most/);
+    expect(
+      new Set([shared.allocate("u8", 65536), shared.allocate("u8", 65536)].map((a) => a.byteOffset)),
+    ).toEqual(new Set([blocks[9].byteOffset, blocks[12].byteOffset]));
+    expect(shared.pooledBytes).toBe(0);
+  });
+
+  it("loses no memory: whatever was allocated and released, all of it can be had again in one piece", () => {
+    const command = fc.record({
+      bytes: fc.integer({ min: 1, max: 60_000 }),
+      keep: fc.nat(5),
+      which: fc.nat(99),
+    });
+    fc.assert(
+      fc.property(fc.array(command, { maxLength: 120 }), (commands) => {
+        const shared = memory(6);
+        const live: ReturnType<SharedMemory["allocate"]>[] = [];
+        for (const { bytes, keep, which } of commands) {
+          while (live.length > keep) shared.release("u8", live.splice(which % live.length, 1)[0]);
+          try {
+            const array = shared.allocate("u8", bytes);
+            array.fill(live.length + 1);
+            for (const other of live) {
+              const apart =
+                other.byteOffset + other.byteLength <= array.byteOffset ||
+                array.byteOffset + array.byteLength <= other.byteOffset;
+              expect(apart).toBe(true);
+            }
+            live.push(array);
+          } catch (error) {
+            if (!(error instanceof RangeError)) throw error;
+          }
+        }
+        for (const array of live) shared.release("u8", array);
+        const all = 5 * 65536;
+        expect(shared.allocate("u8", all).byteLength).toBe(all);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("does not grow while steps repeat", () => {
+    const shared = memory(64);
+    const step = () => {
+      const arrays = [3000, 70_000, 500, 123_456, 70_000].map((length) => shared.allocate("f32", length));
+      for (const array of arrays) shared.release("f32", array);
+    };
+    step();
+    const { pooledBytes } = shared;
+    for (let i = 0; i < 100; i++) step();
+    expect(shared.pooledBytes).toBe(pooledBytes);
   });
 });

@@ -69,11 +69,37 @@ export interface KernelCall<K extends KernelName = KernelName> {
   readonly attributes: KernelAttributes[K];
 }
 
+/**
+ * The vectors that kernels compute with: none (plain loops), 128 bits, 128 bits with fused multiply-add, or pairs of
+ * those that the engine makes 256 bits wide.
+ */
+export type SimdLevel = "none" | "simd128" | "relaxed" | "revectorised";
+
+/** An experimental flag of the engine: in use, refused by the user, or dropped because a self-check failed with it. */
+export interface EngineFlag {
+  readonly name: string;
+  readonly state: "accepted" | "refused" | "dropped";
+}
+
 /** What a backend says about itself, for reports and bug reports. */
 export interface BackendInfo {
   readonly name: string;
   readonly description: string;
   readonly threads: number;
+  readonly simd: SimdLevel;
+  readonly flags: readonly EngineFlag[];
+  /** Whether the kernels' arithmetic gave known results when the backend was made; "none" where nothing is checked. */
+  readonly selfCheck: "passed" | "failed" | "none";
+  readonly memory: {
+    /** In tensors now. */
+    readonly liveBytes: number;
+    /** Kept aside for reuse. */
+    readonly pooledBytes: number;
+    /** Taken from the system, for tensors, workspace and reuse. */
+    readonly reservedBytes: number;
+    /** The most that can be had; null where only the system limits it. */
+    readonly limitBytes: number | null;
+  };
 }
 
 export interface Backend {

@@ -35,8 +35,8 @@ export interface CpuBackendOptions {
   readonly memory?: HostMemory;
   /** What `info()` says of the kernels. */
   readonly description?: string;
-  /** Threads that the kernels use. Default 1. */
-  readonly threads?: number;
+  /** What `info()` says of what runs them. Default: one thread, plain loops. */
+  readonly engine?: Pick<BackendInfo, "threads" | "simd" | "flags" | "selfCheck">;
   /** Fills freed memory with NaN (or 0xEE bytes), so that a kernel that relies on cleared memory is caught. */
   readonly poison?: boolean;
 }
@@ -48,12 +48,12 @@ export class CpuBackend implements Backend {
   private readonly account = new MemoryAccount();
   private readonly hostMemory: HostMemory;
   private readonly description: string;
-  private readonly threads: number;
+  private readonly engine: Required<CpuBackendOptions>["engine"];
 
   constructor(options: CpuBackendOptions) {
-    const { kernels, memory = new HeapMemory(), description = "", threads = 1, poison = false } = options;
+    const { kernels, memory = new HeapMemory(), description = "", poison = false } = options;
     this.description = description;
-    this.threads = threads;
+    this.engine = options.engine ?? { threads: 1, simd: "none", flags: [], selfCheck: "none" };
     this.kernels = kernels;
     this.hostMemory = memory;
     this.poison = poison;
@@ -108,16 +108,30 @@ export class CpuBackend implements Backend {
   }
 
   info(): BackendInfo {
-    return { name: this.name, description: this.description, threads: this.threads };
+    const { liveBytes, pooledBytes } = this.memoryReport();
+    const { reservedBytes = liveBytes + pooledBytes, limitBytes = null } = this.hostMemory;
+    return {
+      name: this.name,
+      description: this.description,
+      ...this.engine,
+      memory: { liveBytes, pooledBytes, reservedBytes, limitBytes },
+    };
   }
 
   private create(dtype: DType, length: number): TypedArray {
     try {
       return this.hostMemory.allocate(dtype, length);
     } catch (cause) {
-      const live = (this.account.report(0).liveBytes / 2 ** 20).toFixed(0);
+      const { liveBytes, byCategory } = this.account.report(0);
+      const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+      const classes = Object.entries(byCategory)
+        .filter(([, { live }]) => live >= 2 ** 20)
+        .sort(([, a], [, b]) => b.live - a.live)
+        .map(([name, { live }]) => `${name} ${mebibytes(live)}`);
+      const use = [`${mebibytes(liveBytes)} are in use`, ...classes].join(", ");
+      const reason = cause instanceof RangeError ? `; ${cause.message}` : "";
       throw new Error(
-        `cpu: cannot allocate ${length} elements of ${dtype} (${live} MiB are in use); ` +
+        `cpu: cannot allocate ${length} elements of ${dtype} (${use}${reason}); ` +
           "use a smaller batch, checkpoint() parts of the model, or run steps in scope()",
         { cause },
       );

@@ -8,6 +8,10 @@ export interface HostMemory {
   release(dtype: DType, array: TypedArray): void;
   /** Bytes kept aside for reuse. */
   readonly pooledBytes: number;
+  /** Bytes taken from the system, where that is known. */
+  readonly reservedBytes?: number;
+  /** The most bytes there can be, where there is a limit. */
+  readonly limitBytes?: number;
 }
 
 /** Memory kept for reuse. Beyond it freed arrays go to the garbage collector. */

@@ -5,7 +5,8 @@
 import { CpuBackend } from "./backend.ts";
 import { loops } from "./loops/index.ts";
 import { runPointwise } from "./pointwise.ts";
-import { createWasmSupport } from "./wasm/index.ts";
+import { warnOnce } from "./warnOnce.ts";
+import { createWasmSupport, type WasmSupport, wasmObstacle } from "./wasm/index.ts";
 import { threadCount } from "./wasm/threads/count.ts";
 
 export { CpuBackend } from "./backend.ts";
@@ -18,30 +19,34 @@ export interface CpuOptions {
    * Default: the environment variable GRADWEAVE_THREADS, or what `os.availableParallelism()` says.
    */
   readonly threads?: number;
+  /**
+   * False sets no experimental V8 flag (relaxed SIMD in Node 20, 256-bit vectors in Node 24), which count for the
+   * whole process. Default: true, unless the environment variable GRADWEAVE_V8_FLAGS is `off`.
+   */
+  readonly v8Flags?: boolean;
 }
 
 /**
  * A CPU backend with the fastest kernels that the engine can run: WebAssembly SIMD in shared memory, or, with one
  * warning, typed-array loops where the engine lacks either.
  *
- * @throws RangeError when the number of threads is not an integer from 1 to 128
+ * @throws RangeError when the number of threads is not an integer from 1 to 128, or an environment variable is wrong
  */
-export function createCpuBackend({ wasm: wanted = true, threads }: CpuOptions = {}): CpuBackend {
+export function createCpuBackend(options: CpuOptions = {}): CpuBackend {
   const kernels = { ...loops, pointwise: runPointwise };
-  const wasm = wanted ? createWasmSupport(threadCount(threads)) : null;
-  if (wasm) {
-    const description = `WebAssembly SIMD (fused multiply-add ${wasm.relaxedSimd})`;
-    return new CpuBackend({
-      kernels: { ...kernels, ...wasm.kernels },
-      memory: wasm.memory,
-      description,
-      threads: wasm.pool.threads,
-    });
-  }
-  if (wanted)
-    console.warn(
-      "gradweave: this engine has no WebAssembly SIMD with shared memory, training runs many times slower; " +
-        "use Node 20 or newer, or in a browser a cross-origin isolated page (COOP and COEP headers)",
-    );
-  return new CpuBackend({ kernels, description: "typed-array loops" });
+  const wasm = options.wasm === false ? null : wasmOrWarning(options);
+  if (!wasm) return new CpuBackend({ kernels, description: "typed-array loops" });
+  const { simd, pool, memory } = wasm;
+  return new CpuBackend({
+    kernels: { ...kernels, ...wasm.kernels },
+    memory,
+    description: `WebAssembly SIMD (fused multiply-add ${simd.relaxedSimd})`,
+    engine: { threads: pool.threads, simd: simd.level, flags: simd.flags, selfCheck: simd.selfCheck },
+  });
+}
+
+function wasmOrWarning({ threads, ...options }: CpuOptions): WasmSupport | null {
+  const wasm = createWasmSupport(threadCount(threads), options);
+  if (!wasm) warnOnce(`${wasmObstacle()}; the CPU backend runs plain loops, many times slower`);
+  return wasm;
 }

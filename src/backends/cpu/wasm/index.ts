@@ -5,7 +5,7 @@
 import type { HostKernelSet } from "../../backend.ts";
 import { loops } from "../loops/index.ts";
 import { runPointwise } from "../pointwise.ts";
-import { enableRelaxedSimd, type RelaxedSimd, wasmFeatures, webAssembly } from "./encoder/index.ts";
+import { type WebAssemblyEngine, wasmFeatures, webAssembly } from "./encoder/index.ts";
 import { assignAllKernels } from "./kernels/assignAll.ts";
 import { batchNormKernels } from "./kernels/batchNorm.ts";
 import { conv2dKernels } from "./kernels/convolution/index.ts";
@@ -22,7 +22,8 @@ import { resizeKernels } from "./kernels/resize.ts";
 import { softmaxKernels } from "./kernels/softmax.ts";
 import { sumKernels } from "./kernels/sums.ts";
 import { WasmRuntime } from "./runtime.ts";
-import { SharedMemory } from "./sharedMemory.ts";
+import { maxPages, SharedMemory } from "./sharedMemory.ts";
+import { type SimdOptions, type SimdSetup, setUpSimd } from "./simd.ts";
 import type { ThreadPool } from "./threads/pool.ts";
 
 /** What the backend runs on when the engine has SIMD and shared memory. */
@@ -30,7 +31,7 @@ export interface WasmSupport {
   readonly memory: SharedMemory;
   readonly kernels: HostKernelSet;
   readonly pool: ThreadPool;
-  readonly relaxedSimd: RelaxedSimd;
+  readonly simd: SimdSetup;
 }
 
 /** The kernels, compiled for a runtime: those for which the loops of `backends/cpu/loops` are not the fastest. */
@@ -53,17 +54,41 @@ export function wasmKernels(runtime: WasmRuntime) {
   } satisfies HostKernelSet;
 }
 
+/** Smaller limits, in pages of 64 KiB, where the system has no 4 GiB of addresses to give. */
+const limits = [maxPages, maxPages / 2, maxPages / 4];
+
+function createMemory(engine: WebAssemblyEngine): SharedMemory | null {
+  for (const pages of limits)
+    try {
+      return new SharedMemory(engine, pages);
+    } catch {
+      // A process may be limited to less (`ulimit -v`).
+    }
+  return null;
+}
+
 /**
- * The memory, the threads and the kernels, or null where the engine lacks SIMD or shared memory.
+ * The memory, the threads and the kernels, or null: `wasmObstacle` says why.
  *
  * @param threads how many kernels may use, the main thread among them
+ * @throws RangeError when GRADWEAVE_V8_FLAGS is neither `on` nor `off`
  */
-export function createWasmSupport(threads = 1): WasmSupport | null {
-  const relaxedSimd = enableRelaxedSimd();
+export function createWasmSupport(threads = 1, options: SimdOptions = {}): WasmSupport | null {
   const features = wasmFeatures();
   if (!webAssembly || !features.simd || !features.threads) return null;
-  const memory = new SharedMemory(webAssembly);
-  const fused = relaxedSimd === "built in" || relaxedSimd === "by flag";
-  const runtime = new WasmRuntime(webAssembly, memory, fused, threads);
-  return { memory, pool: runtime.pool, relaxedSimd, kernels: wasmKernels(runtime) };
+  const simd = setUpSimd(webAssembly, options);
+  const memory = simd.selfCheck === "passed" ? createMemory(webAssembly) : null;
+  if (!memory) return null;
+  const runtime = new WasmRuntime(webAssembly, memory, simd.fused, threads, simd.revectorised);
+  return { memory, pool: runtime.pool, simd, kernels: wasmKernels(runtime) };
+}
+
+/** What keeps the kernels from running here, and what would help. */
+export function wasmObstacle(): string {
+  const features = wasmFeatures();
+  if (!webAssembly) return "this engine has no WebAssembly (node --jitless takes it away)";
+  if (!features.simd) return "this engine has no WebAssembly SIMD (Node 20 has, and browsers since 2023)";
+  if (!features.threads)
+    return "SharedArrayBuffer is missing (a browser has it on pages served with COOP and COEP headers)";
+  return "the self-check of WebAssembly SIMD failed, or there was no memory for it";
 }

@@ -3,7 +3,8 @@
  * tensor by address. Shared memory grows in place: arrays made before stay valid.
  *
  * Blocks have size classes, eight to each power of two, so that a block fits the next tensor of nearly its size with
- * at most an eighth wasted. Freed blocks are kept by class; what no class can serve is cut from the end.
+ * at most an eighth wasted. Freed blocks are kept by class; what no class can serve is cut from the end. Where the
+ * end cannot move any more, free neighbours are joined and cut anew.
  */
 import { bytesPerElement, type DType, type TypedArray } from "../../dtype.ts";
 import type { HostMemory } from "../hostMemory.ts";
@@ -40,10 +41,21 @@ export function sizeClass(bytes: number): number {
   return Math.ceil(wanted / step) * step;
 }
 
+/** Free memory of any size. */
+interface Span {
+  readonly address: number;
+  readonly size: number;
+}
+
+const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+
 export class SharedMemory implements HostMemory {
   readonly memory: WasmMemory;
   pooledBytes = 0;
   readonly #free = new Map<number, number[]>();
+  /** What was left when free blocks were joined, by address. */
+  #spans: Span[] = [];
+  readonly #maximumPages: number;
   /** By address, the array that was made last. */
   readonly #lastArrays = new Map<number, { readonly dtype: DType; readonly array: TypedArray }>();
   /**
@@ -54,8 +66,19 @@ export class SharedMemory implements HostMemory {
   /** Address 0 stays unused: no tensor lies at a null pointer. */
   #end = alignment;
 
-  constructor(engine: WebAssemblyEngine) {
-    this.memory = new engine.Memory({ initial: growthPages, maximum: maxPages, shared: true });
+  /** @param maximumPages the limit, in pages of 64 KiB */
+  constructor(engine: WebAssemblyEngine, maximumPages = maxPages) {
+    this.#maximumPages = maximumPages;
+    const initial = Math.min(growthPages, maximumPages);
+    this.memory = new engine.Memory({ initial, maximum: maximumPages, shared: true });
+  }
+
+  get reservedBytes(): number {
+    return this.memory.buffer.byteLength;
+  }
+
+  get limitBytes(): number {
+    return this.#maximumPages * pageBytes;
   }
 
   allocate(dtype: DType, length: number): TypedArray {
@@ -74,17 +97,18 @@ export class SharedMemory implements HostMemory {
     this.releaseBytes(array.byteOffset, array.byteLength);
   }
 
-  /** The address of `bytes` bytes, a multiple of 64. Throws a RangeError when 4 GiB are not enough. */
+  /** The address of `bytes` bytes, a multiple of 64. Throws a RangeError when there is no room for them. */
   allocateBytes(bytes: number): number {
     const size = sizeClass(bytes);
-    const reused = this.#free.get(size)?.pop();
+    const reused = this.#free.get(size)?.pop() ?? this.#cut(size);
     if (reused !== undefined) {
       this.pooledBytes -= size;
       return reused;
     }
+    if (this.#end + size + readableSlack > this.reservedBytes && !this.#grow(size))
+      return this.#squeeze(size);
     const address = this.#end;
-    this.#growTo(address + size + readableSlack);
-    this.#end = address + size;
+    this.#end += size;
     return address;
   }
 
@@ -102,13 +126,78 @@ export class SharedMemory implements HostMemory {
     return this.#buffers.has(buffer);
   }
 
-  #growTo(bytes: number): void {
-    const have = this.memory.buffer.byteLength;
-    if (bytes <= have) return;
-    const missing = Math.ceil((bytes - have) / pageBytes);
-    const room = maxPages - have / pageBytes;
-    if (missing > room)
-      throw new RangeError(`WebAssembly memory: ${bytes} bytes exceed the 4 GiB that 32-bit addresses reach`);
-    this.memory.grow(Math.min(room, Math.max(missing, growthPages)));
+  /** Moves the end of the memory so that `size` bytes fit. False when it cannot. */
+  #grow(size: number): boolean {
+    const pages = this.reservedBytes / pageBytes;
+    const missing = Math.ceil((this.#end + size + readableSlack) / pageBytes) - pages;
+    const room = this.#maximumPages - pages;
+    if (missing > room) return false;
+    try {
+      this.memory.grow(Math.min(room, Math.max(missing, growthPages)));
+      return true;
+    } catch {
+      // The system refuses before the limit is reached.
+      return false;
+    }
+  }
+
+  /** The end of the smallest span that is large enough. */
+  #cut(size: number): number | undefined {
+    if (this.#spans.length === 0) return undefined;
+    let best = -1;
+    for (const [i, span] of this.#spans.entries())
+      if (span.size >= size && (best < 0 || span.size < this.#spans[best].size)) best = i;
+    if (best < 0) return undefined;
+    const { address, size: whole } = this.#spans[best];
+    if (whole === size) this.#spans.splice(best, 1);
+    else this.#spans[best] = { address, size: whole - size };
+    return address + whole - size;
+  }
+
+  /** Room for `size` bytes between what is in use, once free neighbours are joined. */
+  #squeeze(size: number): number {
+    this.#join();
+    const address = this.#cut(size);
+    if (address !== undefined) {
+      this.pooledBytes -= size;
+      return address;
+    }
+    // Joining may have given blocks back to the end.
+    if (this.#end + size + readableSlack <= this.reservedBytes || this.#grow(size)) {
+      const end = this.#end;
+      this.#end += size;
+      return end;
+    }
+    const largest = this.#spans.reduce((most, span) => Math.max(most, span.size), 0);
+    throw new RangeError(
+      `WebAssembly memory: ${mebibytes(size)} do not fit into the ${mebibytes(this.limitBytes)} ` +
+        `that it may have: ${mebibytes(this.#end - this.pooledBytes)} are taken, ` +
+        `${mebibytes(this.pooledBytes)} lie free between them, ${mebibytes(largest)} at most in one piece`,
+    );
+  }
+
+  /** Makes spans of all free blocks, neighbours joined. */
+  #join(): void {
+    const blocks = [...this.#spans];
+    for (const [size, addresses] of this.#free)
+      for (const address of addresses) blocks.push({ address, size });
+    this.#free.clear();
+    // Arrays on blocks that are cut anew would only be kept from the garbage collector.
+    this.#lastArrays.clear();
+    blocks.sort((a, b) => a.address - b.address);
+    const spans: Span[] = [];
+    for (const block of blocks) {
+      const last = spans.at(-1);
+      if (last && last.address + last.size === block.address)
+        spans[spans.length - 1] = { address: last.address, size: last.size + block.size };
+      else spans.push(block);
+    }
+    const last = spans.at(-1);
+    if (last && last.address + last.size === this.#end) {
+      spans.pop();
+      this.#end = last.address;
+      this.pooledBytes -= last.size;
+    }
+    this.#spans = spans;
   }
 }

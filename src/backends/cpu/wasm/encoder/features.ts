@@ -55,24 +55,39 @@ export function wasmFeatures(engine: WebAssemblyEngine | undefined = webAssembly
   };
 }
 
+/** The V8 flag behind which older engines have fused multiply-add. */
+export const relaxedSimdFlag = "--experimental-wasm-relaxed-simd";
+
+/** Sets a flag that V8 is known to have; of others it complains on stderr. False where there is no V8 to be told. */
+export function setV8Flag(flag: string): boolean {
+  try {
+    // `import "node:v8"` would keep this file out of browsers.
+    const v8 = typeof process === "undefined" ? undefined : process.getBuiltinModule?.("node:v8");
+    v8?.setFlagsFromString(flag);
+    return v8 !== undefined;
+  } catch {
+    // No right to set flags.
+    return false;
+  }
+}
+
 /**
  * Makes fused multiply-add available where that takes a flag. Call it before kernels are compiled. Never throws.
  *
  * @param options.exact true to refuse it, for the same bits on every engine; by default, whether the environment
  *   variable GRADWEAVE_EXACT is 1
+ * @param options.v8Flags false to set no flag and use only what the engine has by itself
  */
-export function enableRelaxedSimd({ exact = isExactAskedFor() } = {}): RelaxedSimd {
+export function enableRelaxedSimd({ exact = isExactAskedFor(), v8Flags = true } = {}): RelaxedSimd {
   if (exact) return "refused";
   const { simd, relaxedSimd } = wasmFeatures();
-  if (relaxedSimd) return flagIsSet ? "by flag" : "built in";
+  if (relaxedSimd && !flagIsSet) return "built in";
+  if (!v8Flags) return flagIsSet ? "refused" : "missing";
   if (!simd) return "missing";
-  try {
-    // `import "node:v8"` would keep this file out of browsers.
-    process.getBuiltinModule?.("node:v8").setFlagsFromString("--experimental-wasm-relaxed-simd");
-  } catch {
-    // No `process`, or no right to set flags: the probe below tells.
+  if (!relaxedSimd) {
+    setV8Flag(relaxedSimdFlag);
+    flagIsSet = wasmFeatures().relaxedSimd;
   }
-  flagIsSet = wasmFeatures().relaxedSimd;
   return flagIsSet ? "by flag" : "missing";
 }
 

@@ -1,7 +1,13 @@
 /** The WebAssembly encoder: what kernels are written with. Start at `module.ts`. */
 export type { Label } from "./body.ts";
 export { type WasmMemory, type WasmModule, type WebAssemblyEngine, webAssembly } from "./engine.ts";
-export { enableRelaxedSimd, type RelaxedSimd, wasmFeatures } from "./features.ts";
+export {
+  enableRelaxedSimd,
+  type RelaxedSimd,
+  relaxedSimdFlag,
+  setV8Flag,
+  wasmFeatures,
+} from "./features.ts";
 export type { FunctionBuilder, FunctionHandle } from "./function.ts";
 export { ModuleBuilder } from "./module.ts";
 export type { ValueType } from "./opcodes.ts";

@@ -6,6 +6,7 @@
  * everything itself. They are no reason for the process to live.
  */
 import type { MessagePort, Worker } from "node:worker_threads";
+import { warnOnce } from "../../warnOnce.ts";
 import type { WasmMemory, WasmModule } from "../encoder/index.ts";
 import { chunkBits, createControl, epochMask, maxArguments, maxChunks, number, word } from "./control.ts";
 import { type FailureMessage, type ModuleMessage, workerSource } from "./workerSource.ts";
@@ -223,13 +224,10 @@ export class ThreadPool {
   }
 }
 
-let hasWarned = false;
-
 function warnOfLoss(cause: unknown): void {
-  if (hasWarned) return;
-  hasWarned = true;
-  console.warn(
-    `gradweave: no worker threads (${cause instanceof Error ? cause.message : cause}), the CPU backend computes on the ` +
-      "main thread alone; use Node 20.16 or newer, or set GRADWEAVE_THREADS=1 to say that one thread is meant",
+  const reason = cause instanceof Error ? cause.message : cause;
+  warnOnce(
+    `no worker threads (${reason}), the CPU backend computes on the main thread alone; ` +
+      "use Node 20.16 or newer, or set GRADWEAVE_THREADS=1 to say that one thread is meant",
   );
 }
