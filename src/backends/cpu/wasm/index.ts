@@ -13,6 +13,7 @@ import { copyKernels } from "./kernels/copy.ts";
 import { gatherKernels } from "./kernels/gather.ts";
 import { matmulKernel } from "./kernels/matmul.ts";
 import { maxKernels } from "./kernels/max.ts";
+import { normReluKernels } from "./kernels/normRelu.ts";
 import { planeKernels } from "./kernels/planes.ts";
 import { pointwiseKernel } from "./kernels/pointwise.ts";
 import { poolKernels } from "./kernels/pool.ts";
@@ -40,6 +41,7 @@ export function wasmKernels(runtime: WasmRuntime) {
   const convolutions = conv2dKernels(runtime, planes, loops);
   return {
     ...batchNormKernels(runtime, sums, loops),
+    ...normReluKernels(runtime),
     ...copyKernels(runtime, planes, loops),
     ...reduceKernels(runtime, sums, loops),
     ...poolKernels(runtime, planes, sums, { ...loops, ...slidingPoolKernels(runtime, loops) }),

@@ -54,7 +54,7 @@ export function sumNanoseconds(elements: number): number {
 }
 
 /** Adds to the sums what the vectors of one place in each operand are worth; `keep` clears lanes beyond the row. */
-type Add = (
+export type Add = (
   vectors: readonly Local<"v128">[],
   sums: readonly Local<"v128">[],
   keep: (vector: Local<"v128">) => Local<"v128">,
@@ -118,13 +118,14 @@ function addRow(
   );
 }
 
-const counts = { images: "i32", rows: "i32", columns: "i32", totals: "i32" } as const;
+/** Parameters of a range of planes that are added up over all images. */
+export const sumCounts = { images: "i32", rows: "i32", columns: "i32", totals: "i32" } as const;
 
 /** Adds up every plane over all images; totals wait in memory for the next image. */
-function addPlanes(
+export function addPlanes(
   f: FunctionBuilder,
   operands: readonly Place[],
-  given: { readonly [Name in "begin" | "end" | keyof typeof counts]: Local<"i32"> },
+  given: { readonly [Name in "begin" | "end" | keyof typeof sumCounts]: Local<"i32"> },
   sums: number,
   /** Loads what a plane needs to know when it begins. */
   onPlane: (plane: Local<"i32">) => Add,
@@ -153,7 +154,7 @@ export function sumKernels(runtime: WasmRuntime): SumKernels {
 
   module.func(
     "sums",
-    { params: { ...rangeParameters, ...xPlace, ...counts } },
+    { params: { ...rangeParameters, ...xPlace, ...sumCounts } },
     (f, { x, xImage, xPlane, xRow, ...given }) => {
       addPlanes(f, [[x, xImage, xPlane, xRow]], given, 1, () => ([value], [sum], keep) => {
         sum.set(f.f32x4.add(sum, keep(value)));
@@ -166,7 +167,7 @@ export function sumKernels(runtime: WasmRuntime): SumKernels {
 
   module.func(
     "moments",
-    { params: { ...rangeParameters, ...xPlace, ...counts, shifts: "i32" } },
+    { params: { ...rangeParameters, ...xPlace, ...sumCounts, shifts: "i32" } },
     (f, { x, xImage, xPlane, xRow, shifts, ...given }) => {
       addPlanes(f, [[x, xImage, xPlane, xRow]], given, 2, (channel) => {
         const shift = shiftOf(f, shifts, channel);
@@ -185,7 +186,7 @@ export function sumKernels(runtime: WasmRuntime): SumKernels {
       params: {
         ...rangeParameters,
         ...xPlace,
-        ...counts,
+        ...sumCounts,
         shifts: "i32",
         ...yPlace,
       },

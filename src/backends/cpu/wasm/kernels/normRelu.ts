@@ -1,0 +1,190 @@
+/**
+ * The gradients of relu(batchNorm(x)) without the gradient of the ReLU as a tensor: like batchNorm.ts's, with the
+ * gradient masked where the norm, computed again from x, is not positive. The same bits as the ReLU's gradient and
+ * the norm's, one after the other, in two passes over x and the gradient where they take three.
+ */
+import type { HostBackendKernel, HostView } from "../../../backend.ts";
+import type { BatchNormAttributes } from "../../loops/batchNorm.ts";
+import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
+import { grainOf, multiplyAdd, type RangeFunction, type WasmRuntime } from "../runtime.ts";
+import { fewestValues } from "./batchNorm.ts";
+import {
+  floatBytes,
+  forEachPlane,
+  gPlace,
+  type Place,
+  placeOf,
+  rangeParameters,
+  rowsOf,
+  writeRow,
+  xPlace,
+  yPlace,
+} from "./rows.ts";
+import { addPlanes, sumCounts, sumNanoseconds } from "./sums.ts";
+
+export interface NormReluKernels {
+  readonly normReluSums: HostBackendKernel<BatchNormAttributes>;
+  readonly normReluInputGradient: HostBackendKernel<BatchNormAttributes>;
+}
+
+/** A channel's coefficients: mean, the norm's slope and constant; the gradient's slope, constant and scale. */
+const coefficientFloats = 8;
+
+interface Ranges {
+  /** Σ δ and Σ δ · (x − mean) of every plane over all images, as `sums.ts` keeps them. */
+  readonly maskedProducts: RangeFunction;
+  /** y = (x − mean) · slope + constant + δ · scale. */
+  readonly maskedCombine: RangeFunction;
+}
+
+function compile(runtime: WasmRuntime): Ranges {
+  const module = new ModuleBuilder("normRelu");
+  runtime.importMemory(module);
+  const { fused } = runtime;
+  const load = (f: FunctionBuilder, address: Local<"i32">, plane: Local<"i32">, count: number) => {
+    const at = f.let(f.i32.add(address, f.i32.mul(plane, floatBytes * coefficientFloats)));
+    return Array.from({ length: count }, (_, i) => f.let(f.v128.load32_splat(at, floatBytes * i)));
+  };
+  /** The gradient where difference · slope + constant > 0. */
+  const passed = (
+    f: FunctionBuilder,
+    gradient: Local<"v128">,
+    difference: Local<"v128">,
+    slope: Local<"v128">,
+    constant: Local<"v128">,
+  ) => {
+    const normed = f.let(multiplyAdd(f, fused, difference, slope, constant));
+    return f.let(f.v128.andnot(gradient, f.f32x4.le(normed, f.f32x4.splat(0))));
+  };
+
+  module.func(
+    "maskedProducts",
+    { params: { ...rangeParameters, ...xPlace, ...sumCounts, coefficients: "i32", ...gPlace } },
+    (f, { x, xImage, xPlane, xRow, coefficients, g, gImage, gPlane, gRow, ...given }) => {
+      const operands: Place[] = [
+        [x, xImage, xPlane, xRow],
+        [g, gImage, gPlane, gRow],
+      ];
+      addPlanes(f, operands, given, 2, (channel) => {
+        const [mean, slope, constant] = load(f, coefficients, channel, 3);
+        return ([value, gradient], [first, second], keep) => {
+          const difference = f.let(f.f32x4.sub(value, mean));
+          const delta = keep(passed(f, gradient, difference, slope, constant));
+          first.set(f.f32x4.add(first, delta));
+          second.set(multiplyAdd(f, fused, delta, keep(difference), second));
+        };
+      });
+    },
+  );
+
+  module.func(
+    "maskedCombine",
+    {
+      params: {
+        ...rangeParameters,
+        ...xPlace,
+        ...yPlace,
+        ...gPlace,
+        ...({ planes: "i32", rows: "i32", columns: "i32", coefficients: "i32" } as const),
+      },
+    },
+    (f, p) => {
+      const operands: Place[] = [
+        [p.x, p.xImage, p.xPlane, p.xRow],
+        [p.g, p.gImage, p.gPlane, p.gRow],
+        [p.y, p.yImage, p.yPlane, p.yRow],
+      ];
+      forEachPlane(f, operands, p, (plane) => {
+        const [mean, normSlope, normConstant, slope, constant, scale] = load(f, p.coefficients, plane, 6);
+        return {
+          onRow: ([x, g, y]) =>
+            writeRow(f, [x, g], y, p.columns, ([xAt, gAt], offset) => {
+              const difference = f.let(f.f32x4.sub(f.v128.load(xAt, offset), mean));
+              const gradient = f.let(f.v128.load(gAt, offset));
+              const delta = passed(f, gradient, difference, normSlope, normConstant);
+              const line = f.let(multiplyAdd(f, fused, difference, slope, constant));
+              return multiplyAdd(f, fused, delta, scale, line);
+            }),
+        };
+      });
+    },
+  );
+  const { maskedProducts, maskedCombine } = runtime.instantiate(module);
+  return { maskedProducts, maskedCombine };
+}
+
+/** Element c of a vector [C], or of row r of a pair of vectors [2, C]. */
+const at = ({ data, offset, strides }: HostView, c: number, r = 0): number =>
+  strides.length === 2 ? data[offset + r * strides[0] + c * strides[1]] : data[offset + c * strides[0]];
+
+/** The fast kernels; what they do not take (f64, images whose pixels are not in rows) goes to the reference loops. */
+export function normReluKernels(runtime: WasmRuntime): NormReluKernels {
+  let compiled: Ranges | undefined;
+  const ranges = (): Ranges => {
+    compiled ??= compile(runtime);
+    return compiled;
+  };
+
+  /** Writes the norm's coefficients; `gradient` gives the other three of a channel from its scale. */
+  function coefficientsOf(
+    [, weight, bias, , statistics]: readonly HostView[],
+    epsilon: number,
+    gradient: (c: number, inverse: number) => readonly number[],
+  ): number {
+    const [C] = weight.shape;
+    const address = runtime.scratch("normRelu coefficients", floatBytes * coefficientFloats * C);
+    const values = new Float32Array(runtime.memory.memory.buffer, address, coefficientFloats * C);
+    for (let c = 0; c < C; c++) {
+      const deviation = Math.sqrt(at(statistics, c, 1) + epsilon);
+      const norm = [at(statistics, c), at(weight, c) / deviation, at(bias, c)];
+      values.set([...norm, ...gradient(c, 1 / deviation)], coefficientFloats * c);
+    }
+    return address;
+  }
+
+  const normReluSums: NormReluKernels["normReluSums"] = (inputs, output, attributes, reference) => {
+    const [x, , , gradient, statistics] = inputs;
+    const images = [x, gradient];
+    const layout = runtime.accepts(images) && !x.shape.includes(0) ? rowsOf(images) : null;
+    if (!layout) return reference(inputs, output, attributes);
+    const [N, C] = x.shape;
+    const { rows, columns } = layout;
+    const totalsAt = runtime.scratch("normRelu totals", 32 * C);
+    const coefficients = coefficientsOf(inputs, attributes.epsilon, () => []);
+    const args = [...placeOf(x), N, rows, columns, totalsAt, coefficients, ...placeOf(gradient)];
+    const grain = grainOf(sumNanoseconds(N * rows * columns));
+    runtime.forRange(ranges().maskedProducts, C, args, { grain });
+    const totals = new Float64Array(runtime.memory.memory.buffer, totalsAt, 4 * C);
+    const { data, offset, strides } = output;
+    for (let c = 0; c < C; c++) {
+      const scale = 1 / Math.sqrt(at(statistics, c, 1) + attributes.epsilon);
+      data[offset + c * strides[1]] = totals[4 * c] + totals[4 * c + 1];
+      data[offset + strides[0] + c * strides[1]] = (totals[4 * c + 2] + totals[4 * c + 3]) * scale;
+    }
+  };
+
+  const normReluInputGradient: NormReluKernels["normReluInputGradient"] = (
+    inputs,
+    output,
+    attributes,
+    reference,
+  ) => {
+    const [x, weight, , gradient, , totals] = inputs;
+    const images = [x, gradient, output];
+    const layout = runtime.accepts(images) && !x.shape.includes(0) ? rowsOf(images) : null;
+    const [N, C] = x.shape;
+    const count = layout ? N * layout.rows * layout.columns : 0;
+    if (!layout || count < fewestValues) return reference(inputs, output, attributes);
+    const coefficients = coefficientsOf(inputs, attributes.epsilon, (c, inverse) => {
+      const scale = at(weight, c) * inverse;
+      return [-scale * inverse * (at(totals, c, 1) / count), -scale * (at(totals, c) / count), scale];
+    });
+    const { rows, columns } = layout;
+    const places = [...placeOf(x), ...placeOf(output), ...placeOf(gradient)];
+    const grain = grainOf(10 + 0.15 * rows * columns);
+    const args = [...places, C, rows, columns, coefficients];
+    runtime.forRange(ranges().maskedCombine, N * C, args, { grain });
+  };
+
+  return { normReluSums, normReluInputGradient };
+}
