@@ -4,6 +4,9 @@
  * bits are those of the same expressions one by one.
  *
  * All tensors of a kind are cut into chunks, which threads share; a table in memory says where they lie.
+ *
+ * Measured on the 364 parameters of a DenseNet-121, 8 million numbers, one thread: SGD with momentum 4.7 ms instead of
+ * 7.2 with a kernel per tensor and expression, Adam 7.6. That is the speed of the memory, 34 GB/s.
  */
 import type { HostKernel, HostView } from "../../../backend.ts";
 import { type Expression, evaluate } from "../../../expression.ts";

@@ -5,6 +5,12 @@
  * Four output columns at a time take their pixels out of vectors by a swizzle whose lanes are worked out once per
  * size, so any factor runs at nearly the speed of a whole one. An output row made like the one above is a copy of it.
  * A pixel goes through one rounding for each row and column it is made of, and four for the weights.
+ *
+ * Measured against the reference loops on the same memory, one thread, ns per pixel of [2, 64, 26, 26]:
+ *
+ *     twice the size, nearest      270 -> 1.25     gradient     210 -> 1.6
+ *     twice the size, bilinear     670 -> 3.0      gradient     630 -> 2.5
+ *     adaptive mean to 6 x 6        68 -> 0.35     gradient     105 -> 0.5
  */
 import type { HostBackendKernel, HostView } from "../../../backend.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
