@@ -19,6 +19,8 @@ export type { Node } from "./node.ts";
 export {
   type EdgeEvent,
   type EdgeListener,
+  hasEdgeListeners,
+  hasOpListeners,
   type OpEvent,
   type OpListener,
   onEdge,

@@ -3,7 +3,7 @@
  * CSPNet paper's equation (1)).
  */
 import { GrowingConcat } from "../autograd/index.ts";
-import { AvgPool2d, BatchNorm2d, Conv2d, Dropout, Module, ReLU } from "../nn/index.ts";
+import { AvgPool2d, BatchNorm2d, Conv2d, Dropout, Module, preActivated, ReLU } from "../nn/index.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 export interface DenseLayerOptions {
@@ -36,8 +36,8 @@ export class DenseLayer extends Module {
   }
 
   override forward(x: Tensor): Tensor {
-    const narrow = this.conv1.forward(this.relu1.forward(this.norm1.forward(x)));
-    const grown = this.conv2.forward(this.relu2.forward(this.norm2.forward(narrow)));
+    const narrow = preActivated(x, { norm: this.norm1, activation: this.relu1, conv: this.conv1 });
+    const grown = preActivated(narrow, { norm: this.norm2, activation: this.relu2, conv: this.conv2 });
     return this.dropout ? this.dropout.forward(grown) : grown;
   }
 }
@@ -75,7 +75,7 @@ export class Transition extends Module {
   }
 
   override forward(x: Tensor): Tensor {
-    const mixed = this.conv.forward(this.relu.forward(this.norm.forward(x)));
+    const mixed = preActivated(x, { norm: this.norm, activation: this.relu, conv: this.conv });
     return this.pool ? this.pool.forward(mixed) : mixed;
   }
 }

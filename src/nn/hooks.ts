@@ -57,6 +57,11 @@ export class ModuleHooks {
     return addTo(this.#backward, hook);
   }
 
+  /** Whether there is a hook of any kind. */
+  get any(): boolean {
+    return this.#forwardPre.length + this.#forward.length + this.#backward.length > 0;
+  }
+
   /** Runs `forward` of the module with the hooks around it. */
   around(module: Module, inputs: readonly Tensor[], forward: (...inputs: Tensor[]) => Tensor): Tensor {
     let given = inputs;

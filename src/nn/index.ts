@@ -10,6 +10,7 @@ export { BatchNorm2d, type BatchNorm2dOptions } from "./layers/batchNorm2d.ts";
 export { Conv2d, type Conv2dLayerOptions } from "./layers/conv2d.ts";
 export { Linear } from "./layers/linear.ts";
 export * from "./layers/pooling.ts";
+export { type PreActivatedLayers, preActivated } from "./layers/preActivated.ts";
 export { Sequential } from "./layers/sequential.ts";
 export { Dropout, Flatten, Identity } from "./layers/shape.ts";
 export { type LossOptions, l1Loss, mseLoss } from "./losses.ts";

@@ -219,6 +219,11 @@ export abstract class Module {
     return this.#hooks.addBackward(hook);
   }
 
+  /** Whether a hook is registered on this module. */
+  hasHooks(): boolean {
+    return this.#hooks.any;
+  }
+
   /** What `toString` writes in the parentheses of a module without children. */
   describe(): string {
     return "";

@@ -68,6 +68,14 @@ export class BatchNorm2d extends Module {
         bias,
         epsilon,
       });
+    return batchNorm(x, weight, bias, { epsilon, statistics: this.batchStatistics(x) });
+  }
+
+  /**
+   * Mean and biased variance of the batch `x` `[N, C, H, W]`, as `[2, C]`, tracked in the running ones as a training
+   * step does. Throws when a channel has a single value.
+   */
+  batchStatistics(x: Tensor): Tensor {
     const count = x.size / this.channels;
     if (count === 1)
       throw new Error(
@@ -75,9 +83,8 @@ export class BatchNorm2d extends Module {
           "use a larger batch, or eval()",
       );
     const statistics = noGrad(() => batchStatistics(x));
-    const y = batchNorm(x, weight, bias, { epsilon, statistics });
     if (!isRecomputing()) this.#track(statistics, count);
-    return y;
+    return statistics;
   }
 
   override describe(): string {
