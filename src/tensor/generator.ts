@@ -23,6 +23,13 @@ export interface GeneratorState {
   readonly draw: number;
 }
 
+/** A draw whose words are computed elsewhere: word i is the (i mod 4)-th of Philox block ⌊i / 4⌋. */
+export interface PhiloxDraw {
+  /** The counter's upper three words; the lowest is the number of the block. */
+  readonly counter: readonly [number, number, number];
+  readonly key: readonly [number, number];
+}
+
 const two32 = 2 ** 32;
 const twoPi = 2 * Math.PI;
 /** Draw numbers stay below 2^47: bit 31 of the second counter word marks forks, 15 bits go to the draw. */
@@ -211,6 +218,19 @@ export class Generator {
     });
   }
 
+  /** Uses up one draw, whose words a kernel computes. */
+  takeDraw(): PhiloxDraw {
+    const draw = this.nextDraw();
+    return {
+      counter: [this.upperWord(draw, 0), draw | 0, this.stream],
+      key: [this.key0, this.key1],
+    };
+  }
+
+  private upperWord(draw: number, attempt: number): number {
+    return (Math.floor(draw / two32) << 16) | attempt;
+  }
+
   private nextDraw(): number {
     if (this.draw >= drawLimit) throw new RangeError("Generator: all 2^47 draws are used; fork or reseed");
     return this.draw++;
@@ -230,7 +250,7 @@ export class Generator {
   }
 
   private blocks(out: Uint32Array, blocks: number, firstBlock: number, draw: number, attempt: number): void {
-    const upper = (Math.floor(draw / two32) << 16) | attempt;
+    const upper = this.upperWord(draw, attempt);
     philoxBlocks(out, blocks, firstBlock, upper, draw | 0, this.stream, this.key0, this.key1);
   }
 

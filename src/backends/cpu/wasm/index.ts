@@ -10,6 +10,7 @@ import { assignAllKernels } from "./kernels/assignAll.ts";
 import { batchNormKernels } from "./kernels/batchNorm.ts";
 import { conv2dKernels } from "./kernels/convolution/index.ts";
 import { copyKernels } from "./kernels/copy.ts";
+import { dropoutMaskKernels } from "./kernels/dropoutMask.ts";
 import { gatherKernels } from "./kernels/gather.ts";
 import { matmulKernel } from "./kernels/matmul.ts";
 import { maxKernels } from "./kernels/max.ts";
@@ -52,6 +53,7 @@ export function wasmKernels(runtime: WasmRuntime) {
     ...resizeKernels(runtime),
     ...gatherKernels(runtime),
     ...assignAllKernels(runtime, loops),
+    ...dropoutMaskKernels(runtime),
     pointwise: pointwiseKernel(runtime, runPointwise),
   } satisfies HostKernelSet;
 }
