@@ -2,6 +2,8 @@
 import { execFile } from "node:child_process";
 import { resolve } from "node:path";
 import { promisify } from "node:util";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
 import { threadCount } from "../src/backends/cpu/wasm/threads/count.ts";
@@ -112,6 +114,29 @@ describe.each([1, 2, 3, 5])("%s threads", (threads) => {
     run(100, 3, 0, 1);
     expect(counts[99]).toBe(102);
     expect(runtime.pool.running).toBe(0);
+  });
+});
+
+describe("a runtime that nobody uses any more", () => {
+  /** Its pool, with workers running, and nothing else of it. */
+  async function abandonedPool(): Promise<WeakRef<object>> {
+    const { runtime, memory, count } = countingRuntime(2);
+    const { byteOffset } = memory.allocate("i32", 100);
+    await allRunning(runtime.pool, () =>
+      runtime.forRange(count, 100, [byteOffset, byteOffset, 0, 0], { scratchBytes: 64 }),
+    );
+    return new WeakRef(runtime.pool);
+  }
+
+  it("is collected with its memory, workers or not", async () => {
+    setFlagsFromString("--expose-gc");
+    const collect: () => void = runInNewContext("gc");
+    const pool = await abandonedPool();
+    for (let turn = 0; turn < 50 && pool.deref(); turn++) {
+      await new Promise((done) => setTimeout(done, 10));
+      collect();
+    }
+    expect(pool.deref()).toBeUndefined();
   });
 });
 

@@ -37,7 +37,7 @@ export interface WasmSupport {
 }
 
 /** The kernels, compiled for a runtime: those for which the loops of `backends/cpu/loops` are not the fastest. */
-export function wasmKernels(runtime: WasmRuntime) {
+export function wasmKernels(runtime: WasmRuntime): HostKernelSet {
   const [planes, sums] = [planeKernels(runtime), sumKernels(runtime)];
   const convolutions = conv2dKernels(runtime, planes, loops);
   return {
@@ -55,7 +55,7 @@ export function wasmKernels(runtime: WasmRuntime) {
     ...assignAllKernels(runtime, loops),
     ...dropoutMaskKernels(runtime),
     pointwise: pointwiseKernel(runtime, runPointwise),
-  } satisfies HostKernelSet;
+  };
 }
 
 /** Smaller limits, in pages of 64 KiB, where the system has no 4 GiB of addresses to give. */

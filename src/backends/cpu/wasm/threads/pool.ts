@@ -8,7 +8,16 @@
 import type { MessagePort, Worker } from "node:worker_threads";
 import { warnOnce } from "../../warnOnce.ts";
 import type { WasmMemory, WasmModule } from "../encoder/index.ts";
-import { chunkBits, createControl, epochMask, maxArguments, maxChunks, number, word } from "./control.ts";
+import {
+  type Control,
+  chunkBits,
+  createControl,
+  epochMask,
+  maxArguments,
+  maxChunks,
+  number,
+  word,
+} from "./control.ts";
 import { type FailureMessage, type ModuleMessage, workerSource } from "./workerSource.ts";
 
 export type RangeCall = (...args: readonly number[]) => void;
@@ -190,38 +199,52 @@ export class ThreadPool {
     );
   }
 
-  /** Starts the workers. Where there are none, says so once and leaves the list empty. */
+  /** Starts the workers. Where there can be none, says so once and leaves the list empty. */
   #start(): readonly Thread[] {
-    this.#workers = [];
-    if (this.threads === 1) return this.#workers;
     try {
-      if (typeof process === "undefined" || !process.getBuiltinModule)
-        throw new Error("this engine has no node:worker_threads");
-      const { Worker, MessageChannel, receiveMessageOnPort } =
-        process.getBuiltinModule("node:worker_threads");
-      this.#workers = Array.from({ length: this.threads - 1 }, (_, i) => {
-        const { port1, port2 } = new MessageChannel();
-        const worker = new Worker(workerSource, {
-          eval: true,
-          name: "gradweave",
-          // Loaders and flags of the main program would only slow the start down, or fail.
-          ...{ execArgv: [], env: {} },
-          workerData: {
-            ...this.#control,
-            ...{ memory: this.#memory, port: port2, thread: i + 1, spinMilliseconds: workerSpinMilliseconds },
-          },
-          transferList: [port2],
-        });
-        worker.unref();
-        port1.unref();
-        worker.on("error", warnOfLoss);
-        return { worker, port: port1, received: () => receiveMessageOnPort(port1)?.message };
-      });
+      this.#workers = startThreads(this.threads - 1, this.#control, this.#memory);
+      abandoned.register(this, this.#workers);
     } catch (cause) {
+      this.#workers = [];
       warnOfLoss(cause);
     }
     return this.#workers;
   }
+}
+
+/** Ends the workers of a pool that nobody can use any more: they would keep its memory. */
+const abandoned = new FinalizationRegistry<readonly Thread[]>((threads) => {
+  for (const { worker } of threads) void worker.terminate();
+});
+
+/** Knows nothing of the pool, which the threads would otherwise keep from the garbage collector. */
+function startThreads(count: number, control: Control, memory: WasmMemory): readonly Thread[] {
+  if (count === 0) return [];
+  if (typeof process === "undefined" || !process.getBuiltinModule)
+    throw new Error("this engine has no node:worker_threads");
+  const { Worker, MessageChannel, receiveMessageOnPort } = process.getBuiltinModule("node:worker_threads");
+  return Array.from({ length: count }, (_, i) => {
+    const { port1, port2 } = new MessageChannel();
+    const worker = new Worker(workerSource, {
+      eval: true,
+      name: "gradweave",
+      // Loaders and flags of the main program would only slow the start down, or fail.
+      execArgv: [],
+      env: {},
+      workerData: {
+        ...control,
+        memory,
+        port: port2,
+        thread: i + 1,
+        spinMilliseconds: workerSpinMilliseconds,
+      },
+      transferList: [port2],
+    });
+    worker.unref();
+    port1.unref();
+    worker.on("error", warnOfLoss);
+    return { worker, port: port1, received: () => receiveMessageOnPort(port1)?.message };
+  });
 }
 
 function warnOfLoss(cause: unknown): void {
