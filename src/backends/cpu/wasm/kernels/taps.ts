@@ -45,13 +45,18 @@ export function upsampleTaps(
   });
 }
 
-/** Means of windows from floor(i · extent / outputs) to ceil((i + 1) · extent / outputs). */
+/** Sums over windows from floor(i · extent / outputs) to ceil((i + 1) · extent / outputs). */
 export function windowTaps(extent: number, outputs: number): Taps {
   return Array.from({ length: outputs }, (_, i) => {
     const start = Math.floor((i * extent) / outputs);
-    const count = Math.ceil(((i + 1) * extent) / outputs) - start;
-    return Array.from({ length: count }, (_, tap) => ({ at: start + tap, weight: 1 / count }));
+    const end = Math.ceil(((i + 1) * extent) / outputs);
+    return Array.from({ length: end - start }, (_, tap) => ({ at: start + tap, weight: 1 }));
   });
+}
+
+/** The means of what the list adds up. */
+export function averaged(taps: Taps): Taps {
+  return taps.map((list) => list.map(({ at, weight }) => ({ at, weight: weight / list.length })));
 }
 
 /** The gradient's list: what each of `extent` inputs gives to the outputs, it gets back from them. */
