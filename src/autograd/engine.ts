@@ -13,6 +13,7 @@ import { emitEdge, hasEdgeListeners } from "./observers.ts";
 import { add } from "./ops/arithmetic.ts";
 import { clone } from "./ops/copy.ts";
 import { addInPlace } from "./ops/inPlace.ts";
+import { PassScope } from "./passScope.ts";
 
 export interface BackwardOptions {
   /** Keep the tape, to go through it again. Default: the value of `createGraph`. */
@@ -48,8 +49,28 @@ function nodesInOrder(roots: readonly Root[], targets: ReadonlySet<Tensor> | nul
 function run(
   roots: readonly Root[],
   targets: ReadonlySet<Tensor> | null,
+  options: BackwardOptions,
+  finish: (tensor: Tensor, gradient: Tensor) => void,
+): void {
+  // Whoever watches the pieces may keep them, and a graph of the pass keeps everything.
+  if (options.createGraph || hasEdgeListeners()) {
+    walk(roots, targets, options, finish, null);
+    return;
+  }
+  const memory = new PassScope();
+  try {
+    walk(roots, targets, options, finish, memory);
+  } finally {
+    memory.close();
+  }
+}
+
+function walk(
+  roots: readonly Root[],
+  targets: ReadonlySet<Tensor> | null,
   { createGraph = false, retainGraph = createGraph }: BackwardOptions,
   finish: (tensor: Tensor, gradient: Tensor) => void,
+  memory: PassScope | null,
 ): void {
   const nodes = nodesInOrder(roots, targets);
   const walked = targets ? new Set(nodes) : null;
@@ -68,18 +89,28 @@ function run(
         `backward: a gradient of shape ${formatShape(piece.shape)} reached a tensor of shape ${formatShape(tensor.shape)}`,
       );
     const sum = sums.get(tensor);
-    if (!sum) sums.set(tensor, piece);
-    else if (ownSums.has(tensor) && !createGraph) addInPlace(sum, piece);
-    else {
-      sums.set(tensor, add(sum, piece));
-      ownSums.add(tensor);
+    if (sum && ownSums.has(tensor) && !createGraph) {
+      addInPlace(sum, piece);
+      return;
     }
+    const total = sum ? add(sum, piece) : piece;
+    sums.set(tensor, total);
+    memory?.hold(total);
+    if (!sum) return;
+    ownSums.add(tensor);
+    memory?.letGo(sum);
   };
   const complete = (tensor: Tensor): Tensor | null => {
     const sum = sums.get(tensor);
     if (!sum) return null;
     sums.delete(tensor);
-    return tensor.applyHooks(sum);
+    if (!memory || !tensor.hasHooks) return tensor.applyHooks(sum);
+    memory.giveAway(sum);
+    return memory.outside(() => tensor.applyHooks(sum));
+  };
+  const finishTarget = (tensor: Tensor, gradient: Tensor): void => {
+    if (targets) memory?.giveAway(gradient);
+    finish(tensor, gradient);
   };
 
   for (const { tensor, gradient } of roots) if (wants(tensor)) accumulate(tensor, gradient);
@@ -87,8 +118,7 @@ function run(
     const { output } = node;
     const gradient = complete(output);
     if (gradient) {
-      if (targets?.has(output)) finish(output, gradient);
-      else if (!targets && output.retainsGrad) finish(output, gradient);
+      if (targets ? targets.has(output) : output.retainsGrad) finishTarget(output, gradient);
       const pieceFor = node.split(gradient);
       for (const [slot, to] of node.inputs.entries()) {
         if (!wants(to)) continue;
@@ -96,12 +126,14 @@ function run(
         const seen = piece && watched ? emitEdge({ from: node, to, slot, gradient: piece }) : piece;
         if (seen) accumulate(to, seen);
       }
+      memory?.letGo(gradient);
+      memory?.sweep();
     }
     if (!retainGraph) node.release();
   }
   for (const tensor of [...sums.keys()]) {
     const gradient = complete(tensor);
-    if (gradient) finish(tensor, gradient);
+    if (gradient) finishTarget(tensor, gradient);
   }
 }
 

@@ -40,6 +40,11 @@ export class Scope implements Disposable {
     if (this.open) this.members.delete(member);
   }
 
+  /** Frees what the scope holds and leaves it open. */
+  clear(): void {
+    for (const member of [...this.members]) member.free();
+  }
+
   /** Closes the scope and frees what it still holds. Scopes close in the reverse order of their opening. */
   close(): void {
     if (!this.open) return;
@@ -103,13 +108,18 @@ export function scope<Result>(body: () => Result): Result {
   }
 }
 
-/** Runs `body` with no scope open: what it allocates lives as long as it is reachable. */
-export function outsideScopes<Result>(body: () => Result): Result {
+/** Runs `body` with `scope` as the innermost one, or with none: for what shall outlive the scopes open now. */
+export function withScope<Result>(scope: Scope | null, body: () => Result): Result {
   const saved = current;
-  current = null;
+  current = scope;
   try {
     return body();
   } finally {
     current = saved;
   }
+}
+
+/** Runs `body` with no scope open: what it allocates lives as long as it is reachable. */
+export function outsideScopes<Result>(body: () => Result): Result {
+  return withScope(null, body);
 }

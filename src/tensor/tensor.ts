@@ -109,6 +109,11 @@ export class Tensor implements View {
     };
   }
 
+  /** Whether a hook will see this tensor's gradient. */
+  get hasHooks(): boolean {
+    return (this.hooks?.length ?? 0) > 0;
+  }
+
   /** Runs the hooks on `gradient`; the engine calls it once per backward pass. */
   applyHooks(gradient: Tensor): Tensor {
     let result = gradient;

@@ -68,31 +68,29 @@ export class BatchNorm2d extends Module {
         bias,
         epsilon,
       });
-    return batchNorm(x, weight, bias, { epsilon, statistics: this.batchStatistics(x) });
+    const statistics = this.batchStatistics(x);
+    const y = batchNorm(x, weight, bias, { epsilon, statistics });
+    this.track(x, statistics);
+    return y;
   }
 
   /**
-   * Mean and biased variance of the batch `x` `[N, C, H, W]`, as `[2, C]`, tracked in the running ones as a training
-   * step does. Throws when a channel has a single value.
+   * Mean and biased variance of the batch `x` `[N, C, H, W]`, as `[2, C]`. Throws when a channel has a single value.
    */
   batchStatistics(x: Tensor): Tensor {
-    const count = x.size / this.channels;
-    if (count === 1)
+    if (x.size === this.channels)
       throw new Error(
         `BatchNorm2d: input ${formatShape(x.shape)} has one value per channel, whose variance is not defined; ` +
           "use a larger batch, or eval()",
       );
-    const statistics = noGrad(() => batchStatistics(x));
-    if (!isRecomputing()) this.#track(statistics, count);
-    return statistics;
+    return noGrad(() => batchStatistics(x));
   }
 
-  override describe(): string {
-    return `${this.channels}, eps=${this.eps}, momentum=${this.momentum}`;
-  }
-
-  #track(statistics: Tensor, count: number): void {
+  /** Moves the running statistics towards those of the batch `x`, as a training step does. */
+  track(x: Tensor, statistics: Tensor): void {
+    if (isRecomputing()) return;
     const { momentum } = this;
+    const count = x.size / this.channels;
     scope(() => {
       const runningMean = this.buffer("running_mean");
       const runningVariance = this.buffer("running_var");
@@ -107,5 +105,9 @@ export class BatchNorm2d extends Module {
       const batches = this.buffer("num_batches_tracked");
       assign(batches, increment, [batches]);
     });
+  }
+
+  override describe(): string {
+    return `${this.channels}, eps=${this.eps}, momentum=${this.momentum}`;
   }
 }

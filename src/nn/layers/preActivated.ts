@@ -48,5 +48,7 @@ export function preActivated(x: Tensor, layers: PreActivatedLayers): Tensor {
   const { weight, bias, eps: epsilon } = norm;
   const { stride, padding, dilation, groups } = conv.options;
   const window = { stride, padding, dilation, groups };
-  return normReluConv2d(x, conv.weight, { weight, bias, epsilon, statistics, ...window });
+  const y = normReluConv2d(x, conv.weight, { weight, bias, epsilon, statistics, ...window });
+  if (norm.training) norm.track(x, statistics);
+  return y;
 }
