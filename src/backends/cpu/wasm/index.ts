@@ -37,7 +37,7 @@ export interface WasmSupport {
 }
 
 /** The kernels, compiled for a runtime: those for which the loops of `backends/cpu/loops` are not the fastest. */
-export function wasmKernels(runtime: WasmRuntime): HostKernelSet {
+function wasmKernels(runtime: WasmRuntime): HostKernelSet {
   const [planes, sums] = [planeKernels(runtime), sumKernels(runtime)];
   const convolutions = conv2dKernels(runtime, planes, loops);
   return {

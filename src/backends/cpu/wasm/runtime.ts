@@ -89,25 +89,19 @@ export class WasmRuntime {
    * Does items 0 to before `items`, on all threads where there are enough of them. The result must not depend on how
    * they are split into calls.
    */
-  forRange(
-    range: RangeFunction,
-    items: number,
-    args: readonly number[],
-    { scratchBytes = 0, grain = 1 }: RangeOptions = {},
-  ): void {
+  forRange(range: RangeFunction, items: number, args: readonly number[], options: RangeOptions = {}): void {
+    const { scratchBytes = 0, grain = 1 } = options;
     const scratchStride = Math.ceil(scratchBytes / scratchAlignment) * scratchAlignment;
-    const scratch = (threads: number) =>
-      scratchStride > 0 ? this.scratch("range", threads * scratchStride) : 0;
     const { pool } = this;
-    if (pool.threads > 1 && items >= 2 * grain)
-      pool.run(range, {
-        items,
-        itemsPerChunk: pool.itemsPerChunk(items, grain),
-        args,
-        scratch: scratch(pool.threads),
-        scratchStride,
-      });
-    else if (items > 0) range(0, items, scratch(1), ...args);
+    const isShared = pool.threads > 1 && items >= 2 * grain;
+    const threads = isShared ? pool.threads : 1;
+    const scratch = scratchStride > 0 ? this.scratch("range", threads * scratchStride) : 0;
+    if (!isShared) {
+      if (items > 0) range(0, items, scratch, ...args);
+      return;
+    }
+    const itemsPerChunk = pool.itemsPerChunk(items, grain);
+    pool.run(range, { items, itemsPerChunk, args, scratch, scratchStride });
   }
 
   /** True when all operands are f32 and lie in the shared memory. */

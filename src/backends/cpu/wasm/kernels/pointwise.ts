@@ -209,6 +209,8 @@ function storePart(f: FunctionBuilder, to: Local<"i32">, value: Local<"v128">, b
 interface Program {
   readonly expression: Expression;
   readonly numbers: readonly Expression[];
+  /** How its rows are cut. */
+  readonly pace: typeof short;
   /** By pattern. */
   readonly functions: Map<string, RangeFunction>;
 }
@@ -259,7 +261,8 @@ export function pointwiseKernel(
     let program = programs.get(e);
     if (program === undefined) {
       const prepared = prepare(e);
-      program = isPrintable(prepared.expression) ? { ...prepared, functions: new Map() } : null;
+      const pace = isLong(prepared.expression) ? long : short;
+      program = isPrintable(prepared.expression) ? { ...prepared, pace, functions: new Map() } : null;
       programs.set(e, program);
     }
     return program;
@@ -277,7 +280,7 @@ export function pointwiseKernel(
     }
     const rank = shape.length;
     const [outer, ...inner] = strides.map((axes) => axes[rank - 1]);
-    const { expression, numbers, functions } = program;
+    const { expression, numbers, pace, functions } = program;
     const pattern = { rank, inner, parameterCount: numbers.length };
     const layout = tableLayout(pattern);
     if (outer !== 1 || inner.some((stride) => stride !== 0 && stride !== 1) || layout.words > tableWords)
@@ -305,8 +308,9 @@ export function pointwiseKernel(
       }
     });
     const columns = shape[rank - 1];
-    const rows = shape.reduce((product, extent) => product * extent, 1) / columns;
-    const { segment, nanosecondsPerOperand } = isLong(expression) ? long : short;
+    let rows = 1;
+    for (let axis = 0; axis < rank - 1; axis++) rows *= shape[axis];
+    const { segment, nanosecondsPerOperand } = pace;
     const segments = Math.ceil(columns / segment);
     const nanoseconds = Math.min(columns, segment) * nanosecondsPerOperand * operands.length;
     const args = [table, segments, floatBytes * segment];

@@ -211,7 +211,9 @@ export function reduceKernels(
     const blocks = { extent: Math.floor(extent / size), from: size * step, to: 0 };
     const add = (start: number, planes: Axis, turns: number): number => {
       const [a, b, c] = axes.map((axis, i) => (i === cut ? { ...axis, extent: turns } : axis));
-      return totalsOf(start, a, planes, b, c).reduce((sum, total) => sum + total, 0);
+      let sum = 0;
+      for (const total of totalsOf(start, a, planes, b, c)) sum += total;
+      return sum;
     };
     const rest = extent - blocks.extent * size;
     return add(from, blocks, size) + (rest > 0 ? add(from + blocks.extent * blocks.from, one, rest) : 0);

@@ -1,7 +1,7 @@
 /** How many threads to use: the option, the environment variable, or as many as the machine has. */
 
 /** More than that would leave less than two chunks of a command to each. */
-export const maxThreads = 128;
+const maxThreads = 128;
 
 function checked(given: number, text: string, from: string): number {
   if (Number.isInteger(given) && given >= 1 && given <= maxThreads) return given;
