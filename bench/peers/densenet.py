@@ -4,21 +4,19 @@ Only a peer of the benchmark: the same modules in the same order, so that both b
 """
 import math
 
-import numpy
 import torch
+from noise import noise as noisy_array
 from torch import nn
 from torch.nn import functional
 
 
-def chirp(shape, scale=1.0):
-    """scale * sin(0.37 i^2), computed in f64: what bench/peers/task.ts fills its tensors with."""
-    i = numpy.arange(math.prod(shape), dtype=numpy.float64)
-    return torch.from_numpy((scale * numpy.sin(0.37 * i * i)).astype(numpy.float32).reshape(shape))
+def noise(shape, scale=1.0, seed=0):
+    return torch.from_numpy(noisy_array(shape, scale, seed))
 
 
-def chirp_weight(shape):
+def initial_weight(shape, seed=0):
     """Initial values of a weight [outputs, ...]: the standard deviation is sqrt(2 / fan in)."""
-    return chirp(shape, 2 / math.sqrt(math.prod(shape[1:])))
+    return noise(shape, math.sqrt(6 / math.prod(shape[1:])), seed)
 
 
 class DenseLayer(nn.Module):
@@ -108,9 +106,9 @@ class DenseNet(nn.Module):
         self.features = nn.Sequential(*features)
         self.classifier = nn.Linear(channels, network["classes"])
         with torch.no_grad():
-            for parameter in self.parameters():
-                if parameter.dim() > 1:
-                    parameter.copy_(chirp_weight(tuple(parameter.shape)))
+            weights = [parameter for parameter in self.parameters() if parameter.dim() > 1]
+            for seed, weight in enumerate(weights):
+                weight.copy_(initial_weight(tuple(weight.shape), seed))
             self.classifier.bias.zero_()
 
     def forward(self, x):

@@ -25,19 +25,19 @@ import { cspDenseNet, type DenseNet, densenet } from "../../src/models/index.ts"
 import type { Library, Workload } from "./library.ts";
 import {
   type ConvolutionTask,
-  chirp,
-  chirpWeight,
   type InferenceTask,
+  initialWeight,
   type KernelTask,
   type NetworkSize,
+  noise,
   outputShape,
   type StepTask,
   sizeOf,
   squaredNorm,
 } from "./task.ts";
 
-const chirped = (shape: readonly number[], requiresGrad = false): Tensor =>
-  tensor(chirp(sizeOf(shape)), { shape, requiresGrad });
+const noisy = (shape: readonly number[], { requiresGrad = false, seed = 0 } = {}): Tensor =>
+  tensor(noise(sizeOf(shape), 1, seed), { shape, requiresGrad });
 
 /** A workload of a function of tensors that are there already. */
 function workloadOf(compute: () => readonly Tensor[], operands: readonly Tensor[]): Workload {
@@ -53,9 +53,9 @@ function workloadOf(compute: () => readonly Tensor[], operands: readonly Tensor[
 function convolution(task: ConvolutionTask): Workload {
   const { stride, padding, groups, part } = task;
   const window = { stride, padding, groups };
-  const x = chirped(task.x, part === "all");
-  const weight = tensor(chirpWeight(task.weight), { shape: task.weight, requiresGrad: part === "all" });
-  const gradient = chirped(outputShape(task));
+  const x = noisy(task.x, { requiresGrad: part === "all" });
+  const weight = tensor(initialWeight(task.weight), { shape: task.weight, requiresGrad: part === "all" });
+  const gradient = noisy(outputShape(task), { seed: 1 });
   const compute = {
     forward: () => [noGrad(() => conv2d(x, weight, window))],
     inputGradient: () => [noGrad(() => conv2dInputGradient(gradient, weight, task.x, window))],
@@ -70,12 +70,12 @@ function convolution(task: ConvolutionTask): Workload {
 
 function kernel(task: KernelTask): Workload {
   if (task.kind === "conv2d") return convolution(task);
-  const x = chirped(task.x, true);
+  const x = noisy(task.x, { requiresGrad: true });
   const channels = [task.x[1]];
   const weight = ones(channels, { requiresGrad: true });
   const bias = zeros(channels, { requiresGrad: true });
   // Apart from x in memory, since a sum of two feature maps is what networks compute.
-  const other = chirped(task.kind === "add" ? task.x : []);
+  const other = noisy(task.kind === "add" ? task.x : []);
   const forward = {
     batchNorm: () => batchNorm(x, weight, bias),
     relu: () => relu(x),
@@ -85,7 +85,7 @@ function kernel(task: KernelTask): Workload {
   }[task.kind];
   if (task.part === "forward") return workloadOf(() => [noGrad(forward)], [x, other, weight, bias]);
   const y = forward();
-  const gradient = chirped(outputShape(task));
+  const gradient = noisy(outputShape(task), { seed: 1 });
   const targets = task.kind === "batchNorm" ? [x, weight, bias] : [x];
   const backward = () => grad(y, targets, { gradients: [gradient], retainGraph: true });
   return workloadOf(backward, [x, other, weight, bias, y, gradient]);
@@ -97,7 +97,7 @@ function build({ fusion, ...size }: NetworkSize): DenseNet {
   scope(() => {
     const values = [...model.namedParameters()]
       .filter(([, { shape }]) => shape.length > 1)
-      .map(([name, { shape }]) => [name, tensor(chirpWeight(shape), { shape })] as const);
+      .map(([name, { shape }], seed) => [name, tensor(initialWeight(shape, seed), { shape })] as const);
     model.loadStateDict(new Map(values), { strict: false });
   });
   return model;
@@ -108,7 +108,7 @@ function trainingStep(task: StepTask): Workload {
   const model = build(task);
   const parameters = [...model.parameters()];
   const optimizer = new optim.SGD(parameters, { lr, momentum });
-  const images = chirped([batch, inChannels, extent, extent]);
+  const images = noisy([batch, inChannels, extent, extent]);
   const labels = tensor(
     Array.from({ length: batch }, (_, i) => i % classes),
     { dtype: "i32" },
@@ -133,7 +133,7 @@ function trainingStep(task: StepTask): Workload {
 function inference(task: InferenceTask): Workload {
   const { batch, inChannels, extent } = task;
   const model = build(task).eval();
-  const images = chirped([batch, inChannels, extent, extent]);
+  const images = noisy([batch, inChannels, extent, extent]);
   const { check, ...workload } = workloadOf(
     () => [noGrad(() => model.forward(images))],
     [images, ...model.stateDict().values()],

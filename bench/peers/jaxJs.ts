@@ -3,7 +3,7 @@
  * becomes part of the index arithmetic. One thread: its pool needs a browser's Worker.
  */
 import { importPeer, installedVersion, type Library, type Workload } from "./library.ts";
-import { type ConvolutionTask, chirp, chirpWeight, outputShape, sizeOf, squaredNorm } from "./task.ts";
+import { type ConvolutionTask, initialWeight, noise, outputShape, sizeOf, squaredNorm } from "./task.ts";
 
 /** Owned by whoever it is passed to; `ref` is another reference. */
 interface JaxArray {
@@ -41,9 +41,9 @@ function convolution(jax: Jax, task: ConvolutionTask): Workload {
     throw new Error("only the forward pass and all gradients together are written for it, without groups");
   const array = (values: Float32Array, shape: readonly number[]) => jax.numpy.array(values).reshape(shape);
   const output = outputShape(task);
-  const x = array(chirp(sizeOf(task.x)), task.x);
-  const weight = array(chirpWeight(task.weight), task.weight);
-  const gradient = array(chirp(sizeOf(output)), output);
+  const x = array(noise(sizeOf(task.x)), task.x);
+  const weight = array(initialWeight(task.weight), task.weight);
+  const gradient = array(noise(sizeOf(output), 1, 1), output);
   const convolve = (image: JaxArray, kernel: JaxArray) =>
     jax.lax.convGeneralDilated(
       image,

@@ -1,6 +1,6 @@
 /** ONNX Runtime's CPU provider, for inference of a network in a file. */
 import { importPeer, installedVersion, type Library, type Workload } from "./library.ts";
-import { chirp, type InferenceTask, sizeOf, squaredNorm } from "./task.ts";
+import { type InferenceTask, noise, sizeOf, squaredNorm } from "./task.ts";
 
 interface OrtTensor {
   readonly data: ArrayLike<number>;
@@ -27,7 +27,7 @@ async function inference(ort: Ort, threads: number, task: InferenceTask): Promis
   });
   const shape = [task.batch, task.inChannels, task.extent, task.extent];
   const [input = ""] = network.inputNames;
-  const feeds = { [input]: new ort.Tensor("float32", chirp(sizeOf(shape)), shape) };
+  const feeds = { [input]: new ort.Tensor("float32", noise(sizeOf(shape)), shape) };
   return {
     run: async () => void (await network.run(feeds)),
     check: async () => Object.values(await network.run(feeds)).map(({ data }) => squaredNorm(data)),

@@ -2,7 +2,7 @@
 import sys
 
 import torch
-from densenet import DenseNet, chirp, chirp_weight
+from densenet import DenseNet, noise, initial_weight
 from serve import Workload, serve
 from torch.nn import functional
 
@@ -22,7 +22,7 @@ def forward_or_backward(task, compute, inputs):
         return Workload(forward, squared_norms)
     inputs = [tensor.requires_grad_() for tensor in inputs]
     y = compute(*inputs)
-    gradient = chirp(tuple(y.shape))
+    gradient = noise(tuple(y.shape), seed=1)
     if task["part"] == "all":
 
         def everything():
@@ -36,13 +36,13 @@ def forward_or_backward(task, compute, inputs):
 
 def conv2d(task):
     window = {"stride": task["stride"], "padding": task["padding"], "groups": task["groups"]}
-    inputs = [chirp(task["x"]), chirp_weight(task["weight"])]
+    inputs = [noise(task["x"]), initial_weight(task["weight"])]
     return forward_or_backward(task, lambda x, weight: functional.conv2d(x, weight, **window), inputs)
 
 
 def batch_norm(task):
     channels = task["x"][1]
-    inputs = [chirp(task["x"]), torch.ones(channels), torch.zeros(channels)]
+    inputs = [noise(task["x"]), torch.ones(channels), torch.zeros(channels)]
 
     def compute(x, weight, bias):
         return functional.batch_norm(x, None, None, weight, bias, training=True)
@@ -51,23 +51,23 @@ def batch_norm(task):
 
 
 def relu(task):
-    return forward_or_backward(task, functional.relu, [chirp(task["x"])])
+    return forward_or_backward(task, functional.relu, [noise(task["x"])])
 
 
 def add(task):
-    return forward_or_backward(task, torch.add, [chirp(task["x"]), chirp(task["x"])])
+    return forward_or_backward(task, torch.add, [noise(task["x"]), noise(task["x"])])
 
 
 def pooling(function):
     def make(task):
         window = task["kernelSize"], task["stride"], task["padding"]
-        return forward_or_backward(task, lambda x: function(x, *window), [chirp(task["x"])])
+        return forward_or_backward(task, lambda x: function(x, *window), [noise(task["x"])])
 
     return make
 
 
 def images_for(task):
-    return chirp((task["batch"], task["inChannels"], task["extent"], task["extent"]))
+    return noise((task["batch"], task["inChannels"], task["extent"], task["extent"]))
 
 
 def parameters_of(model):

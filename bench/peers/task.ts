@@ -130,16 +130,24 @@ export function outputShape(task: KernelTask): [number, number, number, number] 
   return task.x;
 }
 
-/** `scale · sin(0.37 i²)`: looks random, and is the same in every language without sending it. */
-export function chirp(length: number, scale = 1): Float32Array {
-  return Float32Array.from({ length }, (_, i) => scale * Math.sin(0.37 * i * i));
+/**
+ * Numbers in [-scale, scale) by a hash of their position (Chris Wellons's lowbias32): the same in every language without
+ * sending them, and another sequence for every seed.
+ */
+export function noise(length: number, scale = 1, seed = 0): Float32Array {
+  return Float32Array.from({ length }, (_, i) => {
+    let x = (i + Math.imul(seed, 0x9e3779b9)) >>> 0;
+    x = Math.imul(x ^ (x >>> 16), 0x7feb352d);
+    x = Math.imul(x ^ (x >>> 15), 0x846ca68b);
+    return scale * (((x ^ (x >>> 16)) >>> 0) / 2 ** 31 - 1);
+  });
 }
 
 /** Initial values of a weight [outputs, …]: the standard deviation is √(2 / fan in). */
-export function chirpWeight(shape: readonly number[]): Float32Array {
+export function initialWeight(shape: readonly number[], seed = 0): Float32Array {
   const [outputs = 1] = shape;
   const size = sizeOf(shape);
-  return chirp(size, 2 / Math.sqrt(size / outputs));
+  return noise(size, Math.sqrt((6 * outputs) / size), seed);
 }
 
 export function squaredNorm(values: ArrayLike<number>): number {

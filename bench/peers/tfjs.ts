@@ -5,7 +5,7 @@
 import { importPeer, installedVersion, type Library, type Workload } from "./library.ts";
 import {
   type ConvolutionTask,
-  chirp,
+  noise,
   outputShape,
   type PoolingTask,
   sizeOf,
@@ -38,10 +38,10 @@ function convolution(tf: Tf, task: ConvolutionTask): Workload {
   if (groups > 1) throw new Error("has no convolution with groups");
   if (part !== "forward" && part !== "all")
     throw new Error("computes no gradient of a convolution without its forward pass");
-  const x = image(tf, chirp(sizeOf(task.x)), task.x);
+  const x = image(tf, noise(sizeOf(task.x)), task.x);
   const weight = kernel(tf, task.weight);
   const output = outputShape(task);
-  const gradient = image(tf, chirp(sizeOf(output)), output);
+  const gradient = image(tf, noise(sizeOf(output), 1, 1), output);
   const convolve = (input: TfTensor, window: TfTensor) => tf.conv2d(input, window, stride, padding);
   const compute = {
     forward: () => [convolve(x, weight)],
@@ -61,7 +61,7 @@ function convolution(tf: Tf, task: ConvolutionTask): Workload {
 
 function pooling(tf: Tf, task: PoolingTask): Workload {
   const { kernelSize, stride, padding } = task;
-  const x = image(tf, chirp(sizeOf(task.x)), task.x);
+  const x = image(tf, noise(sizeOf(task.x)), task.x);
   const pool = task.kind === "maxPool2d" ? tf.maxPool : tf.avgPool;
   return workloadOf(tf, () => [pool(x, kernelSize, stride, padding)], [x]);
 }
@@ -72,8 +72,8 @@ function open(tf: Tf & LayersApi, task: Task): Workload {
   if (task.kind === "inference" || task.kind === "batchNorm" || task.part === "backward")
     throw new Error("not written for it");
   if (task.kind === "maxPool2d" || task.kind === "avgPool2d") return pooling(tf, task);
-  const x = image(tf, chirp(sizeOf(task.x)), task.x);
-  const other = image(tf, chirp(sizeOf(task.x)), task.x);
+  const x = image(tf, noise(sizeOf(task.x)), task.x);
+  const other = image(tf, noise(sizeOf(task.x)), task.x);
   return workloadOf(tf, () => [task.kind === "relu" ? tf.relu(x) : tf.add(x, other)], [x, other]);
 }
 

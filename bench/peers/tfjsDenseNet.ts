@@ -1,6 +1,6 @@
 /** The DenseNet of src/models/densenet.ts with the "small" stem, out of `tf.layers`, and its training step. */
 import type { Workload } from "./library.ts";
-import { chirp, chirpWeight, type StepTask, sizeOf } from "./task.ts";
+import { initialWeight, noise, type StepTask, sizeOf } from "./task.ts";
 import { image, kernel, type Tf, type TfTensor } from "./tfjsTensors.ts";
 
 /** A tensor that is not computed yet: layers connect these to a network. */
@@ -48,9 +48,10 @@ function channelsOf({ shape }: Symbolic): number {
 function densenet(tf: Tf & LayersApi, config: StepTask): LayersModel {
   const { blocks, growthRate, bottleneckWidth, stemChannels, classes, extent } = config;
   const { layers } = tf;
+  let seed = 0;
 
   const convolve = (x: Symbolic, filters: number, kernelSize: number, options: object = {}): Symbolic => {
-    const weights = [kernel(tf, [filters, channelsOf(x), kernelSize, kernelSize])];
+    const weights = [kernel(tf, [filters, channelsOf(x), kernelSize, kernelSize], seed++)];
     const all = { filters, kernelSize, useBias: false, padding: "same", ...options, weights };
     return layers.conv2d(all).apply(x);
   };
@@ -74,7 +75,7 @@ function densenet(tf: Tf & LayersApi, config: StepTask): LayersModel {
   });
   const pooled = layers.globalAveragePooling2d({}).apply(normRelu(x));
   const shape = [classes, channelsOf(pooled)];
-  const weight = tf.tidy(() => tf.transpose(tf.tensor2d(chirpWeight(shape), shape), [1, 0]));
+  const weight = tf.tidy(() => tf.transpose(tf.tensor2d(initialWeight(shape, seed), shape), [1, 0]));
   const bias = tf.zeros([classes]);
   const outputs = layers.dense({ units: classes, weights: [weight, bias] }).apply(pooled);
   return tf.model({ inputs, outputs });
@@ -94,7 +95,7 @@ export function tfjsTrainingStep(tf: Tf & LayersApi, task: StepTask): Workload {
     loss: (labels: TfTensor, logits: TfTensor) => tf.losses.softmaxCrossEntropy(labels, logits),
   });
   const shape = [batch, 1, extent, extent];
-  const images = image(tf, chirp(sizeOf(shape)), shape);
+  const images = image(tf, noise(sizeOf(shape)), shape);
   const oneHot = new Float32Array(batch * classes);
   for (let i = 0; i < batch; i++) oneHot[i * classes + (i % classes)] = 1;
   const labels = tf.tensor2d(oneHot, [batch, classes]);

@@ -1,5 +1,5 @@
 /** The members of `tf` that the benchmark calls, and tensors in its layout: [N, H, W, C] and [R, S, C, K]. */
-import { chirpWeight } from "./task.ts";
+import { initialWeight } from "./task.ts";
 
 export interface TfTensor {
   dataSync(): ArrayLike<number>;
@@ -32,6 +32,6 @@ export function image(tf: Tf, values: Float32Array, shape: readonly number[]): T
 }
 
 /** [K, C, R, S] values as an [R, S, C, K] tensor. */
-export function kernel(tf: Tf, shape: readonly number[]): TfTensor {
-  return tf.tidy(() => tf.transpose(tf.tensor4d(chirpWeight(shape), shape), [2, 3, 1, 0]));
+export function kernel(tf: Tf, shape: readonly number[], seed = 0): TfTensor {
+  return tf.tidy(() => tf.transpose(tf.tensor4d(initialWeight(shape, seed), shape), [2, 3, 1, 0]));
 }
