@@ -34,8 +34,11 @@ interface DotsPlan {
   readonly joinedRow: number;
 }
 
-/** Rows of the gathered image that an item of the weight gradient takes, about. */
-const gatheredRows = 64;
+/**
+ * Rows of the gathered image that an item of the weight gradient takes: few enough to make items for all threads, as
+ * long as the gradient, which every item reads whole, is not read too often.
+ */
+const [fewestRows, mostRows] = [16, 64];
 /** Positions the weight gradient walks at once at least; smaller images are walked together. */
 const positionsPerBatch = 512;
 /** Positions whose rows are packed at once: a panel of 6 gradient rows and 2 image rows fit the first cache. */
@@ -190,6 +193,8 @@ export class Multiplier {
     const batch = Math.min(images, Math.ceil(positionsPerBatch / positions));
     const inRows = batch === 1 && isDense(gradient) && positions % step === 0;
     const joinedRow = inRows ? 0 : floatBytes * step * Math.ceil((batch * positions) / step);
+    const evenRows = Math.ceil((groups * channels * taps.length) / enoughItems);
+    const gatheredRows = Math.min(mostRows, Math.max(fewestRows, evenRows));
     const channelsPerItem = Math.min(channels, Math.max(1, Math.floor(gatheredRows / taps.length)));
     const channelBlocks = Math.ceil(channels / channelsPerItem);
     const wanted = Math.max(1, Math.ceil(enoughItems / (groups * channelBlocks)));
