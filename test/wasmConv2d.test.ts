@@ -69,6 +69,9 @@ const common: readonly Partial<Case>[] = [
   { x: [1, 3, 29, 28], weight: [4, 3, 7, 7], stride: [2, 2], padding: [3, 3, 3, 3] },
   { x: [2, 6, 9, 9], weight: [6, 1, 3, 3], padding: [1, 1, 1, 1], groups: 6 },
   { x: [1, 2, 6, 6], weight: [3, 2, 1, 1], stride: [2, 2] },
+  // Few positions and many filters, which are dealt out in parts.
+  { x: [1, 9, 7, 7], weight: [71, 9, 1, 1] },
+  { x: [1, 5, 6, 7], weight: [130, 5, 3, 3], padding: [1, 1, 1, 1] },
   // Deeper than one block, and more positions than one item.
   { x: [1, 40, 26, 25], weight: [7, 40, 3, 3], padding: [1, 1, 1, 1] },
   { x: [2, 331, 19, 31], weight: [13, 331, 1, 1] },

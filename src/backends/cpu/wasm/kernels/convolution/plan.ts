@@ -15,6 +15,10 @@ export const floatBytes = 4;
 
 /** Positions of an item: enough to be worth handing out, few enough that its image stays in the second cache. */
 const positionsPerItem = 512;
+/** So many items let threads share evenly; with fewer, the results are split too, and the image gathered for each part. */
+const enoughItems = 4;
+/** Panels of an item at least, so that gathering stays a small share of it. */
+const fewestPanels = 3;
 /** Depth of a product done at once: a sliver of B and a panel of A of this depth fit the first cache together. */
 const largestBlock = 320;
 
@@ -81,6 +85,8 @@ export const planLayout = new RecordLayout([
   "rowsPerItem",
   "imageBlocks",
   "rowBlocks",
+  "panelBlocks",
+  "panelsPerItem",
   "outputRows",
   "outputColumns",
   "inPlace",
@@ -139,7 +145,7 @@ export interface Plan {
 }
 
 /** Panels of A for so many rows: as even as they can be, the taller ones first. */
-export function panelsOf(rows: number): { panels: number; tall: number; height: number } {
+function panelsOf(rows: number): { panels: number; tall: number; height: number } {
   const panels = Math.ceil(rows / tileRows);
   return { panels, tall: rows % panels, height: Math.floor(rows / panels) };
 }
@@ -154,11 +160,14 @@ function cut({ images, vertical, horizontal }: GatherSizes) {
 }
 
 /** How many of four gathered columns follow the first without a gap, if the rest follow each other too; else 0. */
-function splitOf(quad: readonly number[]): number {
-  const follows = quad.map((at, i) => i === 0 || at === quad[i - 1] + floatBytes);
-  const breaks = follows.filter((next) => !next).length;
-  if (breaks === 0) return quad.length;
-  return breaks === 1 ? follows.indexOf(false) : 0;
+function splitOf(quad: Int32Array): number {
+  let split = quad.length;
+  for (let i = 1; i < quad.length; i++) {
+    if (quad[i] === quad[i - 1] + floatBytes) continue;
+    if (split < quad.length) return 0;
+    split = i;
+  }
+  return split;
 }
 
 /** How the weight gradient walks images: so many at once with all their rows, and only some of their channels. */
@@ -194,21 +203,20 @@ export function makePlan(
       ),
     ).flat(),
   );
-  const columns: { gather: number; out: number }[] = [];
-  for (let i = 0; i < imagesPerItem; i++)
-    for (let p = 0; p < rowsPerItem; p++)
-      for (let q = 0; q < horizontal.outputs; q++)
-        columns.push({
-          gather: i * imageBytes + p * rowBytes + (q + (inPlace ? 0 : horizontal.start)) * floatBytes,
-          out: i * target.image + p * target.row + q * target.column,
-        });
   const { panels, tall, height } = panelsOf(results);
   const imageBlocks = Math.ceil(images / imagesPerItem);
   const rowBlocks = Math.ceil(vertical.outputs / rowsPerItem);
+  const wantedParts = Math.ceil(enoughItems / (groups * imageBlocks * rowBlocks));
+  const parts = Math.max(1, Math.min(wantedParts, Math.floor(panels / fewestPanels)));
+  const panelsPerItem = Math.ceil(panels / parts);
+  const panelBlocks = Math.ceil(panels / panelsPerItem);
   const address = planLayout.write(runtime, {
     ...{ images, groups, channels, results, depth, block, rowTable },
-    tileTable: writeIntegers(runtime, tileRecords(columns, columnsOf(shape))),
-    ...{ imagesPerItem, rowsPerItem, imageBlocks, rowBlocks },
+    tileTable: tileTable(runtime, columnsOf(shape), {
+      ...{ images: imagesPerItem, rows: rowsPerItem, columns: horizontal.outputs },
+      ...{ imageBytes, rowBytes, start: inPlace ? 0 : horizontal.start, target },
+    }),
+    ...{ imagesPerItem, rowsPerItem, imageBlocks, rowBlocks, panelBlocks, panelsPerItem },
     outputRows: vertical.outputs,
     outputColumns: horizontal.outputs,
     inPlace: inPlace ? 1 : 0,
@@ -235,7 +243,7 @@ export function makePlan(
   return {
     ...{ address, depth, block, results, groups, panels },
     positions: vertical.outputs * horizontal.outputs,
-    items: groups * imageBlocks * rowBlocks,
+    items: groups * imageBlocks * rowBlocks * panelBlocks,
     itemImageBytes: inPlace ? 0 : imagesPerItem * imageBytes,
   };
 }
@@ -250,28 +258,71 @@ function columnStretches({ extent, stride, before, length }: GatherAxis): number
   }).flat();
 }
 
-function tileRecords(columns: readonly { gather: number; out: number }[], width: number): number[] {
-  const records: number[] = [];
-  for (let start = 0; start < columns.length; start += width) {
-    const tile = columns.slice(start, start + width);
+/** The columns of an item: its output positions, where each is gathered and where its result goes. */
+interface ItemColumns {
+  readonly images: number;
+  readonly rows: number;
+  readonly columns: number;
+  readonly imageBytes: number;
+  readonly rowBytes: number;
+  readonly start: number;
+  readonly target: GatherSizes["target"];
+}
+
+const knownTables = new WeakMap<WasmRuntime, Map<string, number>>();
+
+/** The address of the records of an item's tiles. Layers that differ in their channels alone share a table. */
+function tileTable(runtime: WasmRuntime, width: number, item: ItemColumns): number {
+  const { images, rows, columns, imageBytes, rowBytes, start, target } = item;
+  const between = images > 1 ? [imageBytes, target.image] : [];
+  const key = [images, rows, columns, rowBytes, start, target.row, target.column, ...between].join();
+  const known = knownTables.get(runtime) ?? new Map<string, number>();
+  knownTables.set(runtime, known);
+  const before = known.get(key);
+  if (before !== undefined) return before;
+  const address = writeIntegers(runtime, tileRecords(item, width));
+  known.set(key, address);
+  return address;
+}
+
+function tileRecords(
+  { images, rows, columns, imageBytes, rowBytes, start, target }: ItemColumns,
+  width: number,
+): Int32Array {
+  const positions = images * rows * columns;
+  const tiles = Math.ceil(positions / width);
+  const record = tileLayout.bytes(width) / floatBytes;
+  const [gatherAt, targetAt, quadsAt] = [
+    tileLayout.gather,
+    tileLayout.target(width),
+    tileLayout.quads(width),
+  ];
+  const words = new Int32Array(tiles * record);
+  let [image, p, q] = [0, 0, 0];
+  for (let tile = 0; tile < tiles; tile++) {
+    const gather = words.subarray(tile * record + gatherAt / floatBytes).subarray(0, width);
+    const out = words.subarray(tile * record + targetAt / floatBytes).subarray(0, width);
+    const count = Math.min(width, positions - tile * width);
+    for (let j = 0; j < count; j++) {
+      gather[j] = image * imageBytes + p * rowBytes + (q + start) * floatBytes;
+      out[j] = image * target.image + p * target.row + q * target.column;
+      if (++q < columns) continue;
+      q = 0;
+      if (++p < rows) continue;
+      p = 0;
+      image++;
+    }
     // Columns beyond the last are gathered from what follows it; nobody reads their results.
-    const last = tile[tile.length - 1];
-    const gather = Array.from({ length: width }, (_, j) =>
-      j < tile.length ? tile[j].gather : last.gather + (j - tile.length + 1) * floatBytes,
-    );
-    const out = Array.from({ length: width }, (_, j) => (j < tile.length ? tile[j].out : 0));
-    const quads = Array.from({ length: width / 4 }, (_, q) => splitOf(gather.slice(4 * q, 4 * q + 4)));
-    const sideBySide = (at: readonly number[]) => at.every((a, j) => a === at[0] + j * floatBytes);
-    const record = [
-      out[0],
-      tile.length === width && sideBySide(out) ? 1 : 0,
-      sideBySide(gather) ? 1 : 0,
-      0,
-      ...gather,
-      ...out,
-      ...quads,
-    ];
-    records.push(...record, ...new Array<number>(tileLayout.bytes(width) / 4 - record.length).fill(0));
+    for (let j = count; j < width; j++) gather[j] = gather[j - 1] + floatBytes;
+    const quads = words.subarray(tile * record + quadsAt / floatBytes);
+    for (let j = 0; j < width; j += 4) quads[j / 4] = splitOf(gather.subarray(j, j + 4));
+    words[tile * record + tileLayout.out / floatBytes] = out[0];
+    words[tile * record + tileLayout.direct / floatBytes] = count === width && sideBySide(out) ? 1 : 0;
+    words[tile * record + tileLayout.straight / floatBytes] = sideBySide(gather) ? 1 : 0;
   }
-  return records;
+  return words;
+}
+
+function sideBySide(places: Int32Array): boolean {
+  return places.every((place, j) => place === places[0] + j * floatBytes);
 }

@@ -22,9 +22,11 @@ const blockParams = {
   steps: "i32",
   to: "i32",
   rowBytes: "i32",
+  firstPanel: "i32",
+  lastPanel: "i32",
 } as const;
 
-/** All panels of a block against one sliver. */
+/** Panels `firstPanel` to before `lastPanel` of a block, which begin at `panels`, against one sliver. */
 function defineBlock(module: ModuleBuilder, shape: TileShape, accumulate: boolean) {
   const tiles = Array.from({ length: tileRows }, (_, i) =>
     defineProductTile(module, shape, i + 1, accumulate),
@@ -32,15 +34,11 @@ function defineBlock(module: ModuleBuilder, shape: TileShape, accumulate: boolea
   return module.func(
     accumulate ? "addBlock" : "firstBlock",
     { params: blockParams, exported: false },
-    (f, { plan, panels, sliver, steps, to, rowBytes }) => {
+    (f, { plan, panels, sliver, steps, to, rowBytes, firstPanel, lastPanel }) => {
       const { i32 } = f;
-      const {
-        panels: count,
-        tallPanels,
-        panelRows,
-      } = planFields(f, plan, ["panels", "tallPanels", "panelRows"]);
+      const { tallPanels, panelRows } = planFields(f, plan, ["tallPanels", "panelRows"]);
       const [panel, rows] = [f.local("i32", "panel"), f.local("i32", "rows")];
-      f.forRange(panel, 0, count, 1, () => {
+      f.forRange(panel, firstPanel, lastPanel, 1, () => {
         rows.set(i32.add(panelRows, i32.lt_s(panel, tallPanels)));
         for (const [i, tile] of [...tiles.entries()].reverse())
           f.if(i32.eq(rows, i + 1), () =>
@@ -86,6 +84,7 @@ export function defineGatheredProduct(
       const p = planFields(f, plan, [
         ...(["results", "depth", "block", "rowTable", "tileTable", "imagesPerItem", "rowsPerItem"] as const),
         ...(["imageBlocks", "rowBlocks", "outputColumns", "inPlace", "targetChannel", "rowBytes"] as const),
+        ...(["panelBlocks", "panelsPerItem", "panels", "tallPanels", "panelRows"] as const),
       ]);
       const names = ["item", "group", "image", "row", "images", "rows", "columns", "base", "out", "from"];
       const [item, group, image, row, images, rows, columns, base, out, from] = names.map((name) =>
@@ -101,9 +100,19 @@ export function defineGatheredProduct(
         f.local("i32", name),
       );
       const [result, j, line] = [f.local("i32", "result"), f.local("i32", "j"), f.local("i32", "line")];
+      const [firstPanel, lastPanel, firstResult, results] = [
+        ...["firstPanel", "lastPanel", "firstResult", "results"],
+      ].map((name) => f.local("i32", name));
       f.forRange(item, begin, end, 1, () => {
-        row.set(i32.mul(i32.rem_u(item, p.rowBlocks), p.rowsPerItem));
-        group.set(i32.div_u(item, p.rowBlocks));
+        firstPanel.set(i32.mul(i32.rem_u(item, p.panelBlocks), p.panelsPerItem));
+        lastPanel.set(i32.add(firstPanel, p.panelsPerItem));
+        lastPanel.set(smaller(lastPanel, p.panels));
+        firstResult.set(i32.add(i32.mul(firstPanel, p.panelRows), smaller(firstPanel, p.tallPanels)));
+        results.set(i32.add(i32.mul(lastPanel, p.panelRows), smaller(lastPanel, p.tallPanels)));
+        results.set(i32.sub(results, firstResult));
+        group.set(i32.div_u(item, p.panelBlocks));
+        row.set(i32.mul(i32.rem_u(group, p.rowBlocks), p.rowsPerItem));
+        group.set(i32.div_u(group, p.rowBlocks));
         image.set(i32.mul(i32.rem_u(group, p.imageBlocks), p.imagesPerItem));
         group.set(i32.div_u(group, p.imageBlocks));
         images.set(i32.sub(planLayout.load(f, plan, "images"), image));
@@ -126,6 +135,7 @@ export function defineGatheredProduct(
             ),
           ),
         );
+        out.set(i32.add(out, i32.mul(firstResult, p.targetChannel)));
         line.set(
           i32.add(
             coefficients,
@@ -168,7 +178,11 @@ export function defineGatheredProduct(
                 ...{ coefficients: first, coefficientStep: coefficientBytes },
               });
             });
-            const block = { plan, panels: panel, sliver: scratch, steps, to, rowBytes: toRow };
+            const ownPanels = f.let(i32.add(panel, i32.shl(i32.mul(steps, firstResult), 2)));
+            const block = {
+              ...{ plan, panels: ownPanels, sliver: scratch, steps },
+              ...{ to, rowBytes: toRow, firstPanel, lastPanel },
+            };
             f.if(
               step,
               () => f.call(addBlock, block),
@@ -179,7 +193,7 @@ export function defineGatheredProduct(
           f.if(i32.eqz(direct), () => {
             to.set(tileImage);
             toRow.set(out);
-            f.forRange(result, 0, p.results, 1, () => {
+            f.forRange(result, 0, results, 1, () => {
               f.forRange(j, 0, valid, 1, () => {
                 const place = f.let(i32.add(tile, i32.shl(j, 2)));
                 f32.store(

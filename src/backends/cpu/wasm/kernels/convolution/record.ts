@@ -31,7 +31,7 @@ export class RecordLayout<Field extends string> {
 }
 
 /** Puts integers into memory that stays reserved, and gives their address. */
-export function writeIntegers(runtime: WasmRuntime, values: readonly number[]): number {
+export function writeIntegers(runtime: WasmRuntime, values: ArrayLike<number>): number {
   const address = runtime.memory.allocateBytes(fieldBytes * values.length);
   new Int32Array(runtime.memory.memory.buffer, address, values.length).set(values);
   return address;
