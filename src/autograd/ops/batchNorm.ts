@@ -10,21 +10,21 @@
 import type { HostView } from "../../backends/backend.ts";
 import { formatShape, sizeOf } from "../../tensor/layout.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import { defineOp, type GradientContext, type Op, type SampleSource, type TensorType } from "../defineOp.ts";
+import { defineOp, type GradientContext, type Op, type TensorType } from "../defineOp.ts";
 import { gradientsOf } from "../derive.ts";
 import { add, div, mul, multiplyAdd, sqrt, square, sub } from "./arithmetic.ts";
+import { checkImages, drawImages, imageShapes, overBatch } from "./batchStatistics.ts";
 import { checkFloats } from "./checks.ts";
-import { concat, stack } from "./concat.ts";
+import { stack } from "./concat.ts";
 import { dot, forEachIndex } from "./indexing.ts";
 import { mean } from "./mean.ts";
 import { reshape } from "./reshape.ts";
+import { sharedStatistics } from "./sharedStatistics.ts";
 import { select } from "./slice.ts";
 import { sum } from "./sum.ts";
-import { checkImages as checkBatch } from "./windows.ts";
 
 declare module "../../backends/backend.ts" {
   interface KernelAttributes {
-    batchStatistics: Readonly<Record<string, never>>;
     batchNorm: BatchNormAttributes;
     batchNormSums: BatchNormAttributes;
     batchNormInputGradient: BatchNormAttributes;
@@ -36,19 +36,8 @@ export interface BatchNormAttributes {
   readonly epsilon: number;
 }
 
-/** The axes that statistics are taken over. */
-export const overBatch = [0, 2, 3];
-
 /** `[C]` as `[1, C, 1, 1]`. */
 const perChannel = (vector: Tensor): Tensor => reshape(vector, [1, vector.size, 1, 1]);
-
-/** Throws when `x` is not floating-point images, or has no values. */
-export function checkImages(op: string, x: TensorType): void {
-  checkBatch(op, x.shape);
-  checkFloats(op, x);
-  if (sizeOf(x.shape) === 0)
-    throw new Error(`${op}: input ${formatShape(x.shape)} has no value per channel to normalise by`);
-}
 
 function checkChannels(op: string, x: TensorType, name: string, vector: TensorType): void {
   if (vector.shape.length !== 1 || vector.shape[0] !== x.shape[1] || vector.dtype !== x.dtype)
@@ -72,61 +61,6 @@ export function normalized(x: Tensor, epsilon: number): { xHat: Tensor; inverseS
   return { xHat: mul(centred, inverseStd), inverseStd };
 }
 
-/** Images for the samples: with few values the gradient of a gradient is badly conditioned, so never fewer than 4. */
-const imageShapes = [
-  [2, 3, 2, 3],
-  [4, 1, 1, 1],
-  [1, 2, 5, 3],
-];
-
-function drawImages(source: SampleSource): number[] {
-  return [source.integer(2, 3), source.integer(1, 3), source.integer(1, 3), source.integer(2, 3)];
-}
-
-/** Plain loops over one channel: the mean and the biased variance, in two passes. */
-function channelStatistics(values: readonly number[]): [mean: number, variance: number] {
-  const average = values.reduce((total, value) => total + value, 0) / values.length;
-  return [average, values.reduce((total, value) => total + (value - average) ** 2, 0) / values.length];
-}
-
-const batchStatisticsOp = defineOp({
-  name: "batchStatistics",
-  summary: "[mean, biased variance] of every channel over N, H and W, as [2, C]",
-  infer([x]) {
-    checkImages("batchStatistics", x);
-    return { shape: [2, x.shape[1]], dtype: x.dtype };
-  },
-  reference([x], output) {
-    const [N, C, H, W] = x.shape;
-    for (let c = 0; c < C; c++) {
-      const values: number[] = [];
-      forEachIndex([N, H, W], ([n, h, w]) => {
-        values.push(
-          x.data[x.offset + n * x.strides[0] + c * x.strides[1] + h * x.strides[2] + w * x.strides[3]],
-        );
-      });
-      channelStatistics(values).forEach((value, row) => {
-        output.data[output.offset + row * output.strides[0] + c * output.strides[1]] = value;
-      });
-    }
-  },
-  gradients: [
-    gradientsOf([0], ([x]) => {
-      const average = mean(x, overBatch, { keepDims: true });
-      const variance = mean(square(sub(x, average)), overBatch, { keepDims: true });
-      return reshape(concat([average, variance], 0), [2, x.shape[1]]);
-    }),
-  ],
-  flops: ([x]) => 4 * sizeOf(x.shape),
-  samples: () => imageShapes.map((shape) => ({ inputs: [{ shape }], attributes: {} })),
-  draw: (source) => ({ inputs: [{ shape: drawImages(source) }], attributes: {} }),
-});
-
-/** [mean, biased variance] of every channel of `x` `[N, C, H, W]`, as `[2, C]`. */
-export function batchStatistics(x: Tensor): Tensor {
-  return batchStatisticsOp([x], {});
-}
-
 /** Values well apart, so that the variance is never close to ε. */
 const wide = { kind: "distinct" } as const;
 
@@ -139,7 +73,7 @@ export const channel = (view: HostView, c: number, row = 0): number =>
   view.data[view.offset + dot(view.strides.length === 2 ? [row, c] : [c], view.strides)];
 
 function withStatistics(inputs: readonly Tensor[], without: number): readonly Tensor[] {
-  return inputs.length > without ? inputs : [...inputs, batchStatistics(inputs[0])];
+  return inputs.length > without ? inputs : [...inputs, sharedStatistics(inputs[0])];
 }
 
 /** Sums of the gradient and of gradient · x̂, which all three gradients of batchNorm need. */
@@ -257,7 +191,7 @@ const inputGradientOp: Op<BatchNormAttributes> = defineOp({
   completeInputs(inputs, attributes) {
     if (inputs.length > 4) return inputs;
     const [x, weight, gradient, statistics] = inputs;
-    const known = statistics ?? batchStatistics(x);
+    const known = statistics ?? sharedStatistics(x);
     return [x, weight, gradient, known, sumsOp([x, gradient, known], attributes)];
   },
   infer(inputs) {

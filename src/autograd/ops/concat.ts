@@ -82,6 +82,20 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   return join(tensors, { axis: normalizeAxis("concat", axis, tensors[0].rank) });
 }
 
+/** What a view of a growing concatenation holds: the views before it, and the channels that were then written. */
+export interface Growth {
+  readonly before: Growth | null;
+  /** The written channels where they lie in the memory, apart from any tape. */
+  readonly part: Tensor;
+}
+
+const growths = new WeakMap<Tensor, Growth>();
+
+/** How `x` grew, or null when it is no view that `GrowingConcat` gave out. */
+export function growthOf(x: Tensor): Growth | null {
+  return growths.get(x) ?? null;
+}
+
 /**
  * A concatenation along the channels of `[N, C, …]` that grows without copying what is already there: memory of the
  * final width is allocated once, each part is written into its channels, and every concatenation in between is a
@@ -90,6 +104,7 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
 export class GrowingConcat {
   readonly #parts: Tensor[] = [];
   readonly #memory: Tensor;
+  #growth: Growth | null = null;
   #width = 0;
 
   /** Starts with `first`; `capacity` is the final number of channels. */
@@ -105,14 +120,16 @@ export class GrowingConcat {
     const type = inferConcat([...this.#parts, part], { axis: 1 });
     if (type.shape[1] > shape[1])
       throw new Error(`GrowingConcat: ${type.shape[1]} channels exceed the capacity of ${shape[1]}`);
+    const written = new Tensor(storage, part.shape, strides, this.#width * strides[1]);
     // Not counted as a change of the memory: no view made so far reaches these channels.
     backend.run({
       kernel: "copy",
       reference: copyElements,
       inputs: [part],
-      output: { buffer: storage.buffer, shape: part.shape, strides, offset: this.#width * strides[1] },
+      output: written,
       attributes: {},
     });
+    this.#growth = { before: this.#growth, part: written };
     this.#parts.push(part);
     this.#width = type.shape[1];
   }
@@ -122,6 +139,7 @@ export class GrowingConcat {
     const { storage, shape, strides } = this.#memory;
     const [images, , ...rest] = shape;
     const view = new Tensor(storage, [images, this.#width, ...rest], strides);
+    if (this.#growth) growths.set(view, this.#growth);
     return record({ name: "concat", gradients: [stretch] }, this.#parts, view, { axis: 1 });
   }
 }

@@ -8,9 +8,9 @@ export {
   type BatchNormOptions,
   batchNorm,
   batchNormWith,
-  batchStatistics,
   type FixedNormalization,
 } from "./batchNorm.ts";
+export { batchStatistics } from "./batchStatistics.ts";
 export { to } from "./cast.ts";
 export { channelMaxout } from "./channelMaxout.ts";
 export * from "./comparison.ts";
@@ -30,6 +30,7 @@ export { type NormReluConv2dOptions, normReluConv2d } from "./normReluConv2d.ts"
 export { permute, transpose } from "./permute.ts";
 export type { Operand } from "./pointwise.ts";
 export { flatten, reshape } from "./reshape.ts";
+export { sharedStatistics } from "./sharedStatistics.ts";
 export { pad, select, slice, split, squeeze, unsqueeze } from "./slice.ts";
 export { logSoftmax, softmax } from "./softmax.ts";
 export { expand, type ReduceOptions, sum, sumTo } from "./sum.ts";

@@ -13,19 +13,18 @@ import { mul } from "./arithmetic.ts";
 import {
   type BatchNormAttributes,
   batchNorm,
-  batchStatistics,
   channel,
-  checkImages,
   checkOperands,
   image,
   normalized,
   normInputGradient,
-  overBatch,
 } from "./batchNorm.ts";
+import { checkImages, overBatch } from "./batchStatistics.ts";
 import { checkFloats } from "./checks.ts";
 import { lessEqual, where } from "./comparison.ts";
 import { stack } from "./concat.ts";
 import { dot, forEachIndex } from "./indexing.ts";
+import { sharedStatistics } from "./sharedStatistics.ts";
 import { sum } from "./sum.ts";
 
 declare module "../../backends/backend.ts" {
@@ -79,7 +78,7 @@ const drawOperands = (source: SampleSource) =>
 export const normReluSums: Op<BatchNormAttributes> = defineOp({
   name: "normReluSums",
   summary: "[Σ δ, Σ δ · x̂] of every channel, δ = gradient where weight · x̂ + bias > 0, as [2, C]",
-  completeInputs: (inputs) => (inputs.length > 4 ? inputs : [...inputs, batchStatistics(inputs[0])]),
+  completeInputs: (inputs) => (inputs.length > 4 ? inputs : [...inputs, sharedStatistics(inputs[0])]),
   infer(inputs) {
     const [x, weight, bias] = inputs;
     checkFloats("normReluSums", ...inputs);
@@ -118,7 +117,7 @@ export const normReluInputGradient: Op<BatchNormAttributes> = defineOp({
   completeInputs(inputs, attributes) {
     if (inputs.length > 5) return inputs;
     const [x, weight, bias, gradient, statistics] = inputs;
-    const known = statistics ?? batchStatistics(x);
+    const known = statistics ?? sharedStatistics(x);
     const all = [x, weight, bias, gradient, known];
     return [...all, normReluSums(all, attributes)];
   },

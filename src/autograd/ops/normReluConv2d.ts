@@ -9,7 +9,8 @@ import type { Tensor } from "../../tensor/tensor.ts";
 import { defineOp, type GradientContext, type Op } from "../defineOp.ts";
 import { gradientsOf } from "../derive.ts";
 import { relu } from "./activations.ts";
-import { batchNorm, batchStatistics, checkImages, checkOperands } from "./batchNorm.ts";
+import { batchNorm, checkOperands } from "./batchNorm.ts";
+import { checkImages } from "./batchStatistics.ts";
 import { checkFloats } from "./checks.ts";
 import { conv2dInputGradient, conv2dWeightGradient, type Window, windowAttributes } from "./conv2d.ts";
 import {
@@ -23,6 +24,7 @@ import {
 } from "./convolution.ts";
 import { dot, forEachIndex } from "./indexing.ts";
 import { normedAt, normReluInputGradient, normReluSums } from "./normRelu.ts";
+import { sharedStatistics } from "./sharedStatistics.ts";
 import { select } from "./slice.ts";
 
 declare module "../../backends/backend.ts" {
@@ -69,7 +71,7 @@ function normedGradients(context: GradientContext<NormReluConv2dAttributes>): {
 const normReluConv2dOp: Op<NormReluConv2dAttributes> = defineOp({
   name: "normReluConv2d",
   summary: "conv2d(relu(batchNorm(x)), weight) without building the norm or the ReLU",
-  completeInputs: (inputs) => (inputs.length > 4 ? inputs : [...inputs, batchStatistics(inputs[0])]),
+  completeInputs: (inputs) => (inputs.length > 4 ? inputs : [...inputs, sharedStatistics(inputs[0])]),
   infer([x, weight, bias, filter], attributes) {
     checkOperands("normReluConv2d", [x, weight, bias]);
     return { shape: outputShape(x, filter, attributes), dtype: x.dtype };
@@ -120,7 +122,7 @@ const weightDefinition = gradientsOf<NormReluWeightGradientAttributes>(
 const weightGradientOp: Op<NormReluWeightGradientAttributes> = defineOp({
   name: "normReluConv2dWeightGradient",
   summary: "gradient of normReluConv2d in the convolution's weight",
-  completeInputs: (inputs) => (inputs.length > 4 ? inputs : [...inputs, batchStatistics(inputs[0])]),
+  completeInputs: (inputs) => (inputs.length > 4 ? inputs : [...inputs, sharedStatistics(inputs[0])]),
   infer(inputs, { weightShape }) {
     const [x, weight, bias] = inputs;
     checkFloats("normReluConv2dWeightGradient", ...inputs);

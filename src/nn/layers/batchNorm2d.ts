@@ -3,10 +3,9 @@ import {
   assign,
   batchNorm,
   batchNormWith,
-  batchStatistics,
   isRecomputing,
-  noGrad,
   select,
+  sharedStatistics,
 } from "../../autograd/index.ts";
 import { add, input, mul, parameter, sub } from "../../backends/expression.ts";
 import { ones, zeros } from "../../tensor/create.ts";
@@ -75,7 +74,8 @@ export class BatchNorm2d extends Module {
   }
 
   /**
-   * Mean and biased variance of the batch `x` `[N, C, H, W]`, as `[2, C]`. Throws when a channel has a single value.
+   * Mean and biased variance of the batch `x` `[N, C, H, W]`, as `[2, C]`. Other layers that read the same feature map
+   * may share them: do not change them. Throws when a channel has a single value.
    */
   batchStatistics(x: Tensor): Tensor {
     if (x.size === this.channels)
@@ -83,7 +83,7 @@ export class BatchNorm2d extends Module {
         `BatchNorm2d: input ${formatShape(x.shape)} has one value per channel, whose variance is not defined; ` +
           "use a larger batch, or eval()",
       );
-    return noGrad(() => batchStatistics(x));
+    return sharedStatistics(x);
   }
 
   /** Moves the running statistics towards those of the batch `x`, as a training step does. */

@@ -6,7 +6,8 @@
  *     mean = shift + Σ d / M,  variance = Σ d² / M - (Σ d / M)²,  d = x - shift,
  *
  * and only a channel whose first image misled it, so that the difference would lose more than four bits, is read again
- * with its mean as the shift. What is not finite goes to the loops, whose answers to infinities count.
+ * with its mean as the shift. A channel that is not finite goes to the loops, whose answers to infinities count; the
+ * others do not notice, so that a channel has the same statistics whichever it is computed with.
  *
  * Measured against the loops, ns per element of slices [64, 32, 14, 14] and [64, 48, 7, 7] (2.5 GHz Xeon, relaxed SIMD):
  *
@@ -58,6 +59,13 @@ const vectorAt = ({ data, offset, strides }: HostView, c: number): number => dat
 /** Element [r, c] of a pair of vectors [2, C]. */
 const pairAt = ({ data, offset, strides }: HostView, r: 0 | 1, c: number): number =>
   data[offset + r * strides[0] + c * strides[1]];
+
+/** Channel c alone, of images [N, C, H, W] or of a pair of vectors [2, C]. */
+const channelOf = (view: HostView, c: number): HostView => ({
+  ...view,
+  shape: view.shape.map((extent, axis) => (axis === 1 ? 1 : extent)),
+  offset: view.offset + c * view.strides[1],
+});
 
 function setPair({ data, offset, strides }: HostView, c: number, first: number, second: number): void {
   data[offset + c * strides[1]] = first;
@@ -173,7 +181,10 @@ export function batchNormKernels(
     for (let c = 0; c < C; c++) {
       let difference = (totals[4 * c] + totals[4 * c + 1]) / count;
       let square = (totals[4 * c + 2] + totals[4 * c + 3]) / count;
-      if (!Number.isFinite(difference + square)) return fallback.batchStatistics(inputs, output, attributes);
+      if (!Number.isFinite(difference + square)) {
+        fallback.batchStatistics([channelOf(x, c)], channelOf(output, c), attributes);
+        continue;
+      }
       if (difference ** 2 > worstShift * (square - difference ** 2)) {
         shifts[c] += difference;
         moments(c, c + 1, 0, ...allImages);
