@@ -8,6 +8,7 @@ import { ModuleBuilder } from "../../encoder/index.ts";
 import { addressOf, type WasmFunction, type WasmRuntime } from "../../runtime.ts";
 import { defineCopyRow, definePackSliver, definePrepare } from "./gather.ts";
 import { defineJoinPlanes } from "./joinPlanes.ts";
+import { defineNarrowProduct } from "./narrow.ts";
 import { defineNormRelu } from "./normRelu.ts";
 import { definePackPanels } from "./panels.ts";
 import { floatBytes, makePlan, type Plan } from "./plan.ts";
@@ -15,7 +16,7 @@ import { defineGatheredProduct } from "./product.ts";
 import { writeIntegers } from "./record.ts";
 import { bytesOf, forwardProduct, inputGradientProducts, isDense, type WeightedProduct } from "./sizes.ts";
 import { columnsOf, dotStride, type TileShape } from "./tile.ts";
-import { defineWeightGradient, dotsLayout, dotsScratch } from "./weightGradient.ts";
+import { defineWeightGradient, dotSumBytes, dotsLayout } from "./weightGradient.ts";
 
 interface ProductPlan {
   readonly plan: Plan;
@@ -30,6 +31,10 @@ interface DotsPlan {
   readonly scratchBytes: number;
   /** Images whose positions are walked as one. */
   readonly batch: number;
+  /** Batches whose gradient stays in the cache while all items read it. */
+  readonly batchesAtOnce: number;
+  /** Sums of all items. */
+  readonly sumBytes: number;
   /** Bytes of a channel of the output gradient over a batch, or 0 when it is read where it lies. */
   readonly joinedRow: number;
 }
@@ -38,13 +43,15 @@ interface DotsPlan {
  * Rows of the gathered image that an item of the weight gradient takes: few enough to make items for all threads, as
  * long as the gradient, which every item reads whole, is not read too often.
  */
-const [fewestRows, mostRows] = [16, 64];
+const [fewestRows, mostRows] = [32, 64];
 /** Positions the weight gradient walks at once at least; smaller images are walked together. */
 const positionsPerBatch = 512;
 /** Positions whose rows are packed at once: a panel of 6 gradient rows and 2 image rows fit the first cache. */
 const largestBlock = 512;
+/** An output gradient of this size is read from a cache the second time. */
+const cachedBytes = 2 * 2 ** 20;
 /** So many items are enough for threads to share them evenly. */
-const enoughItems = 8;
+const enoughItems = 4;
 
 function keyOf(views: readonly HostView[], { stride, padding, dilation, groups }: Conv2dAttributes): string {
   const sizes = views.flatMap(({ shape, strides }) => [...shape, ...strides]);
@@ -60,6 +67,7 @@ function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string
   const packSliver = definePackSliver(module, shape);
   definePackPanels(module);
   defineGatheredProduct(module, shape, prepare, packSliver, normRelu);
+  defineNarrowProduct(module, shape, prepare, copyRow);
   defineJoinPlanes(module, copyRow);
   defineWeightGradient(module, shape, prepare, packSliver, normRelu);
   return runtime.instantiate(module);
@@ -120,19 +128,23 @@ export class Multiplier {
       this.#dots.set(key, plan);
     }
     const { joinPlanes, weightGradient } = this.#functions();
-    const { record, items, scratchBytes, batch, joinedRow } = plan;
+    const { record, items, scratchBytes, batch, batchesAtOnce, sumBytes, joinedRow } = plan;
     let rows = addressOf(gradient);
+    const batches = Math.ceil(gradient.shape[0] / batch);
     if (joinedRow > 0) {
       const [N, K, P, Q] = gradient.shape;
       const [imageBytes, planeBytes, rowBytes] = bytesOf(gradient);
-      const batches = Math.ceil(N / batch);
       rows = this.#runtime.scratch("conv2d gradient", batches * K * joinedRow);
       this.#runtime.forRange(joinPlanes, batches * K, [
         ...[addressOf(gradient), imageBytes, planeBytes, rowBytes, N, batch, P, Q, K, rows, joinedRow],
       ]);
     }
-    const operands = [record, addressOf(x), rows, addressOf(weight), coefficients];
-    this.#runtime.forRange(weightGradient, items, operands, { scratchBytes });
+    const sums = this.#runtime.scratch("conv2d sums", sumBytes);
+    const operands = [record, addressOf(x), rows, addressOf(weight), coefficients, sums];
+    for (let first = 0; first < batches; first += batchesAtOnce) {
+      const last = Math.min(batches, first + batchesAtOnce);
+      this.#runtime.forRange(weightGradient, items, [...operands, first, last], { scratchBytes });
+    }
   }
 
   #functions(): Readonly<Record<string, WasmFunction>> {
@@ -162,17 +174,17 @@ export class Multiplier {
     target: HostView,
     coefficients: number,
   ): void {
-    const { address, groups, panels, results, depth, block, itemImageBytes } = plan;
-    const { packPanels, gatheredProduct } = this.#functions();
+    const { address, groups, panels, results, depth, itemBytes, itemImageBytes, narrow } = plan;
+    const { packPanels, gatheredProduct, narrowProduct } = this.#functions();
     const packed = this.#runtime.scratch("conv2d panels", floatBytes * groups * results * depth);
     this.#runtime.forRange(packPanels, groups * panels, [
       ...[address, addressOf(weight), groupBytes, rowBytes, weightTable, packed],
     ]);
     this.#runtime.forRange(
-      gatheredProduct,
+      narrow ? narrowProduct : gatheredProduct,
       plan.items,
       [address, addressOf(source), packed, addressOf(target) + first, coefficients],
-      { scratchBytes: floatBytes * columnsOf(this.#shape) * (block + results) + itemImageBytes },
+      { scratchBytes: itemBytes + itemImageBytes },
     );
   }
 
@@ -193,33 +205,42 @@ export class Multiplier {
     const batch = Math.min(images, Math.ceil(positionsPerBatch / positions));
     const inRows = batch === 1 && isDense(gradient) && positions % step === 0;
     const joinedRow = inRows ? 0 : floatBytes * step * Math.ceil((batch * positions) / step);
-    const evenRows = Math.ceil((groups * channels * taps.length) / enoughItems);
-    const gatheredRows = Math.min(mostRows, Math.max(fewestRows, evenRows));
-    const channelsPerItem = Math.min(channels, Math.max(1, Math.floor(gatheredRows / taps.length)));
-    const channelBlocks = Math.ceil(channels / channelsPerItem);
-    const wanted = Math.max(1, Math.ceil(enoughItems / (groups * channelBlocks)));
+    const allRows = channels * taps.length;
+    const evenRows = Math.ceil((groups * allRows) / enoughItems);
+    const fewRows = Math.min(mostRows, Math.max(fewestRows, evenRows), allRows);
+    // Whole channels where they are small enough, so that no two items copy the same one.
+    const rowsPerItem = fewRows - (fewRows > taps.length ? fewRows % taps.length : 0);
+    const rowBlocks = Math.ceil(allRows / rowsPerItem);
+    const wanted = Math.max(1, Math.ceil(enoughItems / (groups * rowBlocks)));
     const resultsPerItem = Math.ceil(results / Math.min(wanted, results));
     const resultBlocks = Math.ceil(results / resultsPerItem);
-    const plan = makePlan(this.#runtime, shape, sizes, { images: batch, channels: channelsPerItem });
+    // A row may begin anywhere in its channel, and the last one end anywhere.
+    const itemChannels = Math.min(channels, Math.ceil((rowsPerItem - 1) / taps.length) + 1);
+    const plan = makePlan(this.#runtime, shape, sizes, { images: batch, channels: itemChannels });
     const gradientRow = inRows ? channelBytes : joinedRow;
+    const sumBytes = dotSumBytes(shape, resultsPerItem, rowsPerItem);
     const width = columnsOf(shape);
     const blocks = Math.ceil((batch * positions) / largestBlock);
     const positionsPerBlock = width * Math.ceil((batch * positions) / blocks / width);
     const record = dotsLayout.write(this.#runtime, {
-      ...{ plan: plan.address, channelsPerItem, channelBlocks, resultsPerItem, resultBlocks },
+      ...{ plan: plan.address, rowsPerItem, rowBlocks, resultsPerItem, resultBlocks },
       ...{ taps: taps.length, imagesPerBatch: batch, batches: Math.ceil(images / batch) },
-      ...{ positions, positionsPerBlock },
+      ...{ positions, positionsPerBlock, sumBytes },
       readInPlace: inPlace && inRows && !normed ? 1 : 0,
       gradientBatch: inRows ? imageBytes : groups * results * joinedRow,
       gradientGroup: results * gradientRow,
       gradientRow,
     });
-    const rows = channelsPerItem * taps.length;
     return {
       record,
-      items: groups * channelBlocks * resultBlocks,
-      scratchBytes: dotsScratch(shape, resultsPerItem, rows, positionsPerBlock) + plan.itemImageBytes,
+      items: groups * rowBlocks * resultBlocks,
+      scratchBytes: floatBytes * rowsPerItem * positionsPerBlock + plan.itemImageBytes,
       batch,
+      batchesAtOnce: Math.max(
+        1,
+        Math.floor(cachedBytes / (floatBytes * batch * gradient.shape[1] * positions)),
+      ),
+      sumBytes: groups * rowBlocks * resultBlocks * sumBytes,
       joinedRow,
     };
   }

@@ -13,8 +13,13 @@ import { columnsOf, type TileShape, tileRows } from "./tile.ts";
 
 export const floatBytes = 4;
 
+/** With so many results or fewer, slivers would cost as much as they save: two panels. */
+const narrowResults = 2 * tileRows;
+
 /** Positions of an item: enough to be worth handing out, few enough that its image stays in the second cache. */
 const positionsPerItem = 512;
+/** The same for few results, whose images are small and whose margins weigh more. */
+const narrowPositions = 4096;
 /** So many items let threads share evenly; with fewer, the results are split too, and the image gathered for each part. */
 const enoughItems = 4;
 /** Panels of an item at least, so that gathering stays a small share of it. */
@@ -103,6 +108,7 @@ export const planLayout = new RecordLayout([
   "beforeV",
   "extentV",
   "startV",
+  "startH",
   "reachV",
   "rowBytes",
   "planeRows",
@@ -142,6 +148,10 @@ export interface Plan {
   readonly itemImageBytes: number;
   /** Positions of an image that the product writes. */
   readonly positions: number;
+  /** Read where it lies in the padded image, without slivers (narrow.ts). */
+  readonly narrow: boolean;
+  /** Scratch memory of an item besides the image. */
+  readonly itemBytes: number;
 }
 
 /** Panels of A for so many rows: as even as they can be, the taller ones first. */
@@ -151,10 +161,12 @@ function panelsOf(rows: number): { panels: number; tall: number; height: number 
 }
 
 /** Cuts the images into items: some images each, or some rows of one. */
-function cut({ images, vertical, horizontal }: GatherSizes) {
+function cut({ images, vertical, horizontal }: GatherSizes, narrow: boolean) {
   const positions = vertical.outputs * horizontal.outputs;
-  const imagesPerItem = Math.ceil(images / Math.max(1, Math.ceil((images * positions) / positionsPerItem)));
-  const rowBlocks = imagesPerItem > 1 ? 1 : Math.ceil(positions / positionsPerItem);
+  const wanted = narrow ? narrowPositions : positionsPerItem;
+  const imageBlocks = narrow ? images : Math.max(1, Math.ceil((images * positions) / wanted));
+  const imagesPerItem = Math.ceil(images / imageBlocks);
+  const rowBlocks = imagesPerItem > 1 ? 1 : Math.ceil(positions / wanted);
   const rowsPerItem = Math.ceil(vertical.outputs / Math.min(rowBlocks, vertical.outputs));
   return { imagesPerItem, rowsPerItem };
 }
@@ -184,15 +196,17 @@ export function makePlan(
   whole?: WholeImages,
 ): Plan {
   const { images, groups, channels, results, vertical, horizontal, taps, inPlace, source, target } = sizes;
+  const depth = channels * taps.length;
+  const narrow =
+    !whole && !inPlace && results <= narrowResults && depth <= largestBlock && target.column === floatBytes;
   const { imagesPerItem, rowsPerItem } = whole
     ? { imagesPerItem: whole.images, rowsPerItem: vertical.outputs }
-    : cut(sizes);
+    : cut(sizes, narrow);
   const rowBytes = inPlace ? source.row : floatBytes * horizontal.length;
   const planeRows = rowsPerItem + vertical.reach;
   const phaseBytes = planeRows * rowBytes;
   const channelBytes = inPlace ? source.channel : phaseBytes * vertical.stride * horizontal.stride;
   const imageBytes = inPlace ? source.image : channelBytes * (whole?.channels ?? channels);
-  const depth = channels * taps.length;
   const block = Math.ceil(depth / Math.ceil(depth / largestBlock));
   const rowTable = writeIntegers(
     runtime,
@@ -206,7 +220,7 @@ export function makePlan(
   const { panels, tall, height } = panelsOf(results);
   const imageBlocks = Math.ceil(images / imagesPerItem);
   const rowBlocks = Math.ceil(vertical.outputs / rowsPerItem);
-  const wantedParts = Math.ceil(enoughItems / (groups * imageBlocks * rowBlocks));
+  const wantedParts = narrow ? 1 : Math.ceil(enoughItems / (groups * imageBlocks * rowBlocks));
   const parts = Math.max(1, Math.min(wantedParts, Math.floor(panels / fewestPanels)));
   const panelsPerItem = Math.ceil(panels / parts);
   const panelBlocks = Math.ceil(panels / panelsPerItem);
@@ -233,6 +247,7 @@ export function makePlan(
     beforeV: vertical.before,
     extentV: vertical.extent,
     startV: inPlace ? 0 : vertical.start,
+    startH: inPlace ? 0 : horizontal.start,
     reachV: vertical.reach,
     ...{ rowBytes, planeRows, phaseBytes, channelBytes, imageBytes },
     columnTable: writeIntegers(runtime, columnStretches(horizontal)),
@@ -245,6 +260,10 @@ export function makePlan(
     positions: vertical.outputs * horizontal.outputs,
     items: groups * imageBlocks * rowBlocks * panelBlocks,
     itemImageBytes: inPlace ? 0 : imagesPerItem * imageBytes,
+    narrow,
+    itemBytes: narrow
+      ? results * (rowsPerItem * rowBytes + floatBytes * columnsOf(shape))
+      : floatBytes * columnsOf(shape) * (block + results),
   };
 }
 

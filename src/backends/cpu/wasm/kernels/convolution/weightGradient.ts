@@ -23,13 +23,14 @@ import {
 /** What the weight gradient knows besides the plan. */
 export const dotsLayout = new RecordLayout([
   "plan",
-  "channelsPerItem",
-  "channelBlocks",
+  "rowsPerItem",
+  "rowBlocks",
   "resultsPerItem",
   "resultBlocks",
   "taps",
   "imagesPerBatch",
   "batches",
+  "sumBytes",
   "positions",
   "positionsPerBlock",
   "readInPlace",
@@ -38,10 +39,9 @@ export const dotsLayout = new RecordLayout([
   "gradientRow",
 ]);
 
-/** Bytes of scratch memory of an item: its sums and packed rows. */
-export function dotsScratch(shape: TileShape, results: number, rows: number, positions: number): number {
-  const tiles = Math.ceil(results / tileRows) * Math.ceil(rows / dotTaps);
-  return tiles * dotTileBytes(shape) + rows * positions * floatBytes;
+/** Bytes of an item's sums. */
+export function dotSumBytes(shape: TileShape, results: number, rows: number): number {
+  return Math.ceil(results / tileRows) * Math.ceil(rows / dotTaps) * dotTileBytes(shape);
 }
 
 /** Adds up the lanes of a tile's sums and writes them to the weights. */
@@ -118,7 +118,11 @@ function defineDotBlock(
   );
 }
 
-/** (begin, end, scratch, record, source, gradient, weights, coefficients): items of the weight gradient. */
+/**
+ * (begin, end, scratch, record, source, gradient, weights, coefficients, sums, firstBatch, lastBatch): items of the
+ * weight gradient, over some batches of images. Sums wait at `sums`, item by item, for the next batches; the last ones
+ * write the weights. Scratch memory holds an item's packed rows and its image.
+ */
 export function defineWeightGradient(
   module: ModuleBuilder,
   shape: TileShape,
@@ -131,11 +135,12 @@ export function defineWeightGradient(
   const params = {
     ...({ begin: "i32", end: "i32", scratch: "i32", record: "i32" } as const),
     ...({ source: "i32", gradient: "i32", weights: "i32", coefficients: "i32" } as const),
+    ...({ sums: "i32", firstBatch: "i32", lastBatch: "i32" } as const),
   };
   module.func(
     "weightGradient",
     { params },
-    (f, { begin, end, scratch, record, source, gradient, weights, coefficients }) => {
+    (f, { begin, end, scratch, record, source, gradient, weights, coefficients, ...given }) => {
       const { i32, f32 } = f;
       const own = (name: (typeof dotsLayout.fields)[number]) => f.let(dotsLayout.load(f, record, name), name);
       const plan = own("plan");
@@ -147,9 +152,10 @@ export function defineWeightGradient(
         "tileTable",
         "sourceChannel",
       ]);
-      const [channelsPerItem, channelBlocks] = (["channelsPerItem", "channelBlocks"] as const).map(own);
+      const [rowsPerItem, rowBlocks] = (["rowsPerItem", "rowBlocks"] as const).map(own);
       const [resultsPerItem, resultBlocks] = (["resultsPerItem", "resultBlocks"] as const).map(own);
-      const [taps, imagesPerBatch, batches] = (["taps", "imagesPerBatch", "batches"] as const).map(own);
+      const [taps, imagesPerBatch] = (["taps", "imagesPerBatch"] as const).map(own);
+      const [batches, sumBytes] = (["batches", "sumBytes"] as const).map(own);
       const [positions, perBlock] = (["positions", "positionsPerBlock"] as const).map(own);
       const [readInPlace, gradientRow] = (["readInPlace", "gradientRow"] as const).map(own);
       const names = [
@@ -159,7 +165,9 @@ export function defineWeightGradient(
         "channels",
         "result",
         "results",
+        "first",
         "rows",
+        "table",
         "batch",
         "image",
         "images",
@@ -175,7 +183,9 @@ export function defineWeightGradient(
         channels,
         result,
         results,
+        first,
         rows,
+        table,
         batch,
         image,
         images,
@@ -184,8 +194,8 @@ export function defineWeightGradient(
         position,
         count,
       ] = names.map((name) => f.local("i32", name));
-      const [from, base, x, xRow, y, packed, itemImage, sumBytes, tile, column] = [
-        ...["from", "base", "x", "xRow", "y", "packed", "itemImage", "sumBytes", "tile", "column"],
+      const [from, base, x, xRow, y, packed, itemImage, itemSums, tile, column] = [
+        ...["from", "base", "x", "xRow", "y", "packed", "itemImage", "itemSums", "tile", "column"],
       ].map((name) => f.local("i32", name));
       const [row, at, height, tap, wide, sums, to] = ["row", "at", "height", "tap", "wide", "sums", "to"].map(
         (name) => f.local("i32", name),
@@ -198,23 +208,25 @@ export function defineWeightGradient(
       f.forRange(item, begin, end, 1, () => {
         result.set(i32.mul(i32.rem_u(item, resultBlocks), resultsPerItem));
         group.set(i32.div_u(item, resultBlocks));
-        channel.set(i32.mul(i32.rem_u(group, channelBlocks), channelsPerItem));
-        group.set(i32.div_u(group, channelBlocks));
-        channels.set(i32.sub(p.channels, channel));
-        atMost(channels, channelsPerItem);
+        first.set(i32.mul(i32.rem_u(group, rowBlocks), rowsPerItem));
+        group.set(i32.div_u(group, rowBlocks));
+        rows.set(i32.sub(i32.mul(p.channels, taps), first));
+        atMost(rows, rowsPerItem);
+        channel.set(i32.div_u(first, taps));
+        const lastChannel = i32.div_u(i32.add(first, i32.sub(rows, 1)), taps);
+        channels.set(i32.add(i32.sub(lastChannel, channel), 1));
+        // Rows of the table count from the item's first channel.
+        table.set(i32.add(p.rowTable, i32.shl(i32.sub(first, i32.mul(channel, taps)), 2)));
         results.set(i32.sub(p.results, result));
         atMost(results, resultsPerItem);
-        rows.set(i32.mul(channels, taps));
-        const panels = i32.div_u(i32.add(results, tileRows - 1), tileRows);
-        const pairs = i32.div_u(i32.add(rows, dotTaps - 1), dotTaps);
-        sumBytes.set(i32.mul(i32.mul(panels, pairs), tileBytes));
-        f.memory.fill(scratch, 0, sumBytes);
+        itemSums.set(i32.add(given.sums, i32.mul(item, sumBytes)));
+        f.if(i32.eqz(given.firstBatch), () => f.memory.fill(itemSums, 0, sumBytes));
         line.set(i32.add(i32.mul(group, p.channels), channel));
         line.set(i32.add(coefficients, i32.mul(line, coefficientBytes)));
         line.set(f.select(line, 0, coefficients));
-        packed.set(i32.add(scratch, sumBytes));
+        packed.set(scratch);
         itemImage.set(i32.add(packed, i32.shl(i32.mul(rows, perBlock), 2)));
-        f.forRange(batch, 0, batches, 1, () => {
+        f.forRange(batch, given.firstBatch, given.lastBatch, 1, () => {
           image.set(i32.mul(batch, imagesPerBatch));
           images.set(i32.sub(p.images, image));
           atMost(images, imagesPerBatch);
@@ -269,7 +281,7 @@ export function defineWeightGradient(
                 xRow.set(i32.shl(perBlock, 2));
                 to.set(packed);
                 f.forRange(column, 0, count, width, () => {
-                  f.call(packSliver, { to, toRow: xRow, base, tile, rows: p.rowTable, depth: rows });
+                  f.call(packSliver, { to, toRow: xRow, base, tile, rows: table, depth: rows });
                   to.set(i32.add(to, floatBytes * width));
                   tile.set(i32.add(tile, tileLayout.bytes(width)));
                 });
@@ -292,28 +304,30 @@ export function defineWeightGradient(
             );
             f.call(dotBlock, {
               ...{ gradient: y, gradientRow, results, x, xRow, rows },
-              ...{ bytes: i32.shl(count, 2), sums: scratch },
+              ...{ bytes: i32.shl(count, 2), sums: itemSums },
             });
             y.set(i32.add(y, i32.shl(count, 2)));
           });
         });
-        sums.set(scratch);
-        const depth = i32.mul(p.channels, taps);
-        const depthBytes = f.let(i32.shl(depth, 2), "depthBytes");
-        const firstRow = i32.add(i32.mul(group, p.results), result);
-        at.set(i32.add(i32.add(weights, i32.mul(firstRow, depthBytes)), i32.shl(i32.mul(channel, taps), 2)));
-        f.forRange(row, 0, results, tileRows, () => {
-          height.set(i32.sub(results, row));
-          atMost(height, tileRows);
-          to.set(at);
-          f.forRange(tap, 0, rows, dotTaps, () => {
-            wide.set(i32.sub(rows, tap));
-            atMost(wide, dotTaps);
-            f.call(finish, { sums, rows: height, taps: wide, to, rowBytes: depthBytes });
-            sums.set(i32.add(sums, tileBytes));
-            to.set(i32.add(to, floatBytes * dotTaps));
+        f.if(i32.eq(given.lastBatch, batches), () => {
+          sums.set(itemSums);
+          const depth = i32.mul(p.channels, taps);
+          const depthBytes = f.let(i32.shl(depth, 2), "depthBytes");
+          const firstRow = i32.add(i32.mul(group, p.results), result);
+          at.set(i32.add(i32.add(weights, i32.mul(firstRow, depthBytes)), i32.shl(first, 2)));
+          f.forRange(row, 0, results, tileRows, () => {
+            height.set(i32.sub(results, row));
+            atMost(height, tileRows);
+            to.set(at);
+            f.forRange(tap, 0, rows, dotTaps, () => {
+              wide.set(i32.sub(rows, tap));
+              atMost(wide, dotTaps);
+              f.call(finish, { sums, rows: height, taps: wide, to, rowBytes: depthBytes });
+              sums.set(i32.add(sums, tileBytes));
+              to.set(i32.add(to, floatBytes * dotTaps));
+            });
+            at.set(i32.add(at, i32.mul(height, depthBytes)));
           });
-          at.set(i32.add(at, i32.mul(height, depthBytes)));
         });
       });
     },
