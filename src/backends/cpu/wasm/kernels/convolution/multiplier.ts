@@ -44,6 +44,8 @@ interface DotsPlan {
  * long as the gradient, which every item reads whole, is not read too often.
  */
 const [fewestRows, mostRows] = [32, 64];
+/** Results of an item at least, so that gathering the rows stays a small share of it. */
+const fewestResults = 24;
 /** Positions the weight gradient walks at once at least; smaller images are walked together. */
 const positionsPerBatch = 512;
 /** Positions whose rows are packed at once: a panel of 6 gradient rows and 2 image rows fit the first cache. */
@@ -69,7 +71,7 @@ function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string
   defineGatheredProduct(module, shape, prepare, packSliver, normRelu);
   defineNarrowProduct(module, shape, prepare, copyRow);
   defineJoinPlanes(module, copyRow);
-  defineWeightGradient(module, shape, prepare, packSliver, normRelu);
+  defineWeightGradient(module, shape, prepare, packSliver, copyRow, normRelu);
   return runtime.instantiate(module);
 }
 
@@ -212,7 +214,8 @@ export class Multiplier {
     const rowsPerItem = fewRows - (fewRows > taps.length ? fewRows % taps.length : 0);
     const rowBlocks = Math.ceil(allRows / rowsPerItem);
     const wanted = Math.max(1, Math.ceil(enoughItems / (groups * rowBlocks)));
-    const resultsPerItem = Math.ceil(results / Math.min(wanted, results));
+    const parts = Math.max(1, Math.min(wanted, Math.floor(results / fewestResults)));
+    const resultsPerItem = Math.ceil(results / parts);
     const resultBlocks = Math.ceil(results / resultsPerItem);
     // A row may begin anywhere in its channel, and the last one end anywhere.
     const itemChannels = Math.min(channels, Math.ceil((rowsPerItem - 1) / taps.length) + 1);
@@ -220,7 +223,8 @@ export class Multiplier {
     const gradientRow = inRows ? channelBytes : joinedRow;
     const sumBytes = dotSumBytes(shape, resultsPerItem, rowsPerItem);
     const width = columnsOf(shape);
-    const blocks = Math.ceil((batch * positions) / largestBlock);
+    // Images that are walked together are packed together.
+    const blocks = batch > 1 ? 1 : Math.ceil(positions / largestBlock);
     const positionsPerBlock = width * Math.ceil((batch * positions) / blocks / width);
     const record = dotsLayout.write(this.#runtime, {
       ...{ plan: plan.address, rowsPerItem, rowBlocks, resultsPerItem, resultBlocks },

@@ -5,7 +5,7 @@
  * the bits do not depend on how items are dealt out. Sums stay apart by lane until the last image.
  */
 import type { FunctionHandle, Local, ModuleBuilder, Reusable } from "../../encoder/index.ts";
-import type { PackSliver, PrepareImage } from "./gather.ts";
+import type { CopyRow, PackSliver, PrepareImage } from "./gather.ts";
 import { coefficientBytes, type NormRelu } from "./normRelu.ts";
 import { floatBytes, planLayout, tileLayout } from "./plan.ts";
 import { planFields } from "./product.ts";
@@ -128,6 +128,7 @@ export function defineWeightGradient(
   shape: TileShape,
   prepare: PrepareImage,
   packSliver: PackSliver,
+  copyRow: CopyRow,
   normRelu: NormRelu,
 ): void {
   const width = columnsOf(shape);
@@ -202,6 +203,7 @@ export function defineWeightGradient(
       );
       const line = f.local("i32", "line");
       const inPlace = f.let(planLayout.load(f, plan, "inPlace"), "inPlace");
+      const sourceImage = f.let(planLayout.load(f, plan, "sourceImage"), "sourceImage");
       const atMost = (local: Local<"i32">, limit: Reusable<"i32">): void =>
         local.set(f.select(local, limit, i32.lt_s(local, limit)));
       const tileBytes = dotTileBytes(shape);
@@ -235,10 +237,7 @@ export function defineWeightGradient(
           from.set(
             i32.add(
               i32.add(source, i32.mul(group, planLayout.load(f, plan, "sourceGroup"))),
-              i32.add(
-                i32.mul(image, planLayout.load(f, plan, "sourceImage")),
-                i32.mul(channel, p.sourceChannel),
-              ),
+              i32.add(i32.mul(image, sourceImage), i32.mul(channel, p.sourceChannel)),
             ),
           );
           y.set(
@@ -279,12 +278,31 @@ export function defineWeightGradient(
               () => {
                 x.set(packed);
                 xRow.set(i32.shl(perBlock, 2));
-                to.set(packed);
-                f.forRange(column, 0, count, width, () => {
-                  f.call(packSliver, { to, toRow: xRow, base, tile, rows: table, depth: rows });
-                  to.set(i32.add(to, floatBytes * width));
-                  tile.set(i32.add(tile, tileLayout.bytes(width)));
-                });
+                f.if(
+                  inPlace,
+                  () => {
+                    // Planes without gaps: one long copy each, of all images of the batch or of a part of its only one.
+                    f.forRange(row, 0, rows, 1, () => {
+                      to.set(i32.add(packed, i32.mul(row, xRow)));
+                      at.set(i32.add(i32.add(base, i32.mul(row, p.sourceChannel)), i32.shl(position, 2)));
+                      f.forRange(column, 0, images, 1, () => {
+                        wide.set(i32.sub(positions, position));
+                        atMost(wide, count);
+                        f.call(copyRow, { from: at, to, count: wide, step: floatBytes });
+                        to.set(i32.add(to, i32.shl(wide, 2)));
+                        at.set(i32.add(at, sourceImage));
+                      });
+                    });
+                  },
+                  () => {
+                    to.set(packed);
+                    f.forRange(column, 0, count, width, () => {
+                      f.call(packSliver, { to, toRow: xRow, base, tile, rows: table, depth: rows });
+                      to.set(i32.add(to, floatBytes * width));
+                      tile.set(i32.add(tile, tileLayout.bytes(width)));
+                    });
+                  },
+                );
                 f.if(i32.and(inPlace, i32.ne(line, 0)), () =>
                   f.call(normRelu, {
                     ...{ at: packed, rowBytes: xRow, rows, columns: count },
