@@ -1,10 +1,14 @@
-/** Puts small images side by side, channel by channel, so that the weight gradient walks several as one. */
+/**
+ * Puts small images side by side, channel by channel, so that the weight gradient walks several as one; or their rows
+ * as far apart as those of the padded image, with zeros where it has its margin.
+ */
 import type { ModuleBuilder } from "../../encoder/index.ts";
 import type { CopyRow } from "./gather.ts";
 
 /**
- * (begin, end, scratch, from, imageBytes, planeBytes, rowBytes, images, batch, rows, columns, channels, to, toRow):
- * the item is a channel of a batch of images. Puts its planes side by side and zeroes what is left of the row.
+ * (begin, end, scratch, from, imageBytes, planeBytes, rowBytes, images, batch, rows, columns, channels, to, toRow,
+ * rest): the item is a channel of a batch of images. Puts its planes side by side, `rest` zeros after each of their
+ * rows, and zeroes what is left of `toRow` bytes.
  */
 export function defineJoinPlanes(module: ModuleBuilder, copyRow: CopyRow): void {
   const source = {
@@ -21,13 +25,16 @@ export function defineJoinPlanes(module: ModuleBuilder, copyRow: CopyRow): void 
     channels: "i32",
     to: "i32",
     toRow: "i32",
+    rest: "i32",
   } as const;
   const params = { begin: "i32", end: "i32", scratch: "i32", ...source, ...sizes } as const;
   module.func("joinPlanes", { params }, (f, given) => {
     const { begin, end, from, imageBytes, planeBytes, rowBytes, images, batch, rows, columns } = given;
     const { i32, f32 } = f;
-    const names = ["item", "image", "last", "row", "plane", "pixel", "target", "stop"];
-    const [item, image, last, row, plane, pixel, target, stop] = names.map((name) => f.local("i32", name));
+    const names = ["item", "image", "last", "row", "plane", "pixel", "target", "stop", "next"];
+    const [item, image, last, row, plane, pixel, target, stop, next] = names.map((name) =>
+      f.local("i32", name),
+    );
     f.forRange(item, begin, end, 1, () => {
       image.set(i32.mul(i32.div_u(item, given.channels), batch));
       last.set(i32.add(image, batch));
@@ -42,6 +49,8 @@ export function defineJoinPlanes(module: ModuleBuilder, copyRow: CopyRow): void 
           f.call(copyRow, { from: pixel, to: target, count: columns, step: 4 });
           pixel.set(i32.add(pixel, rowBytes));
           target.set(i32.add(target, i32.shl(columns, 2)));
+          next.set(i32.add(target, i32.shl(given.rest, 2)));
+          f.forPointer(target, target, next, 4, () => f32.store(target, 0));
         });
         plane.set(i32.add(plane, imageBytes));
       });

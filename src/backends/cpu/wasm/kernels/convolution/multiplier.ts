@@ -37,6 +37,8 @@ interface DotsPlan {
   readonly sumBytes: number;
   /** Bytes of a channel of the output gradient over a batch, or 0 when it is read where it lies. */
   readonly joinedRow: number;
+  /** Zeros after each of its rows. */
+  readonly margin: number;
 }
 
 /**
@@ -44,6 +46,8 @@ interface DotsPlan {
  * long as the gradient, which every item reads whole, is not read too often.
  */
 const [fewestRows, mostRows] = [32, 64];
+/** So few results make packing the gathered rows cost more than multiplying them. */
+const narrowResults = 12;
 /** Results of an item at least, so that gathering the rows stays a small share of it. */
 const fewestResults = 24;
 /** Positions the weight gradient walks at once at least; smaller images are walked together. */
@@ -130,7 +134,7 @@ export class Multiplier {
       this.#dots.set(key, plan);
     }
     const { joinPlanes, weightGradient } = this.#functions();
-    const { record, items, scratchBytes, batch, batchesAtOnce, sumBytes, joinedRow } = plan;
+    const { record, items, scratchBytes, batch, batchesAtOnce, sumBytes, joinedRow, margin } = plan;
     let rows = addressOf(gradient);
     const batches = Math.ceil(gradient.shape[0] / batch);
     if (joinedRow > 0) {
@@ -138,7 +142,20 @@ export class Multiplier {
       const [imageBytes, planeBytes, rowBytes] = bytesOf(gradient);
       rows = this.#runtime.scratch("conv2d gradient", batches * K * joinedRow);
       this.#runtime.forRange(joinPlanes, batches * K, [
-        ...[addressOf(gradient), imageBytes, planeBytes, rowBytes, N, batch, P, Q, K, rows, joinedRow],
+        ...[
+          addressOf(gradient),
+          imageBytes,
+          planeBytes,
+          rowBytes,
+          N,
+          batch,
+          P,
+          Q,
+          K,
+          rows,
+          joinedRow,
+          margin,
+        ],
       ]);
     }
     const sums = this.#runtime.scratch("conv2d sums", sumBytes);
@@ -201,11 +218,15 @@ export class Multiplier {
     const { sizes } = forwardProduct(x, weight, gradient, attributes);
     const { groups, channels, results, taps, inPlace } = sizes;
     const [imageBytes, channelBytes] = bytesOf(gradient);
-    const images = gradient.shape[0];
-    const positions = gradient.shape[2] * gradient.shape[3];
+    const [images, , P, Q] = gradient.shape;
     const step = dotStride(shape);
-    const batch = Math.min(images, Math.ceil(positionsPerBatch / positions));
-    const inRows = batch === 1 && isDense(gradient) && positions % step === 0;
+    // With few results packing costs more than multiplying: rows of the padded image are read where they lie, and the
+    // output gradient gets zeros where that has its margin.
+    const narrow = !inPlace && results <= narrowResults;
+    const margin = narrow ? sizes.horizontal.length - Q : 0;
+    const positions = P * (Q + margin);
+    const batch = narrow ? 1 : Math.min(images, Math.ceil(positionsPerBatch / positions));
+    const inRows = !narrow && batch === 1 && isDense(gradient) && positions % step === 0;
     const joinedRow = inRows ? 0 : floatBytes * step * Math.ceil((batch * positions) / step);
     const allRows = channels * taps.length;
     const evenRows = Math.ceil((groups * allRows) / enoughItems);
@@ -226,11 +247,18 @@ export class Multiplier {
     // Images that are walked together are packed together.
     const blocks = batch > 1 ? 1 : Math.ceil(positions / largestBlock);
     const positionsPerBlock = width * Math.ceil((batch * positions) / blocks / width);
+    const slackBytes = narrow ? floatBytes * (sizes.horizontal.reach + step) : 0;
+    const packedBytes = narrow ? 0 : floatBytes * rowsPerItem * positionsPerBlock;
     const record = dotsLayout.write(this.#runtime, {
       ...{ plan: plan.address, rowsPerItem, rowBlocks, resultsPerItem, resultBlocks },
       ...{ taps: taps.length, imagesPerBatch: batch, batches: Math.ceil(images / batch) },
       ...{ positions, positionsPerBlock, sumBytes },
-      readInPlace: inPlace && inRows && !normed ? 1 : 0,
+      packedTable: writeIntegers(
+        this.#runtime,
+        Array.from({ length: rowsPerItem + 1 }, (_, row) => floatBytes * positionsPerBlock * row),
+      ),
+      slackBytes,
+      readInPlace: narrow || (inPlace && inRows && !normed) ? 1 : 0,
       gradientBatch: inRows ? imageBytes : groups * results * joinedRow,
       gradientGroup: results * gradientRow,
       gradientRow,
@@ -238,7 +266,7 @@ export class Multiplier {
     return {
       record,
       items: groups * rowBlocks * resultBlocks,
-      scratchBytes: floatBytes * rowsPerItem * positionsPerBlock + plan.itemImageBytes,
+      scratchBytes: packedBytes + plan.itemImageBytes + slackBytes,
       batch,
       batchesAtOnce: Math.max(
         1,
@@ -246,6 +274,7 @@ export class Multiplier {
       ),
       sumBytes: groups * rowBlocks * resultBlocks * sumBytes,
       joinedRow,
+      margin,
     };
   }
 }

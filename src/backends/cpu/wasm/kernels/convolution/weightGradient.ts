@@ -33,6 +33,9 @@ export const dotsLayout = new RecordLayout([
   "sumBytes",
   "positions",
   "positionsPerBlock",
+  "packedTable",
+  /** Zeroed after the image when that is read in place. */
+  "slackBytes",
   "readInPlace",
   "gradientBatch",
   "gradientGroup",
@@ -71,13 +74,13 @@ const blockParams = {
   gradientRow: "i32",
   results: "i32",
   x: "i32",
-  xRow: "i32",
+  table: "i32",
   rows: "i32",
   bytes: "i32",
   sums: "i32",
 } as const;
 
-/** All gradient rows of an item against its image rows, over one block of positions. */
+/** All gradient rows of an item against its image rows, row t `table[t]` bytes from `x`, over one block of positions. */
 function defineDotBlock(
   module: ModuleBuilder,
   shape: TileShape,
@@ -88,20 +91,21 @@ function defineDotBlock(
   return module.func(
     "dotBlock",
     { params: blockParams, exported: false },
-    (f, { gradient, gradientRow, results, x, xRow, rows, bytes, sums }) => {
+    (f, { gradient, gradientRow, results, x, table, rows, bytes, sums }) => {
       const { i32 } = f;
-      const [row, height, tap, taps, right] = ["row", "height", "tap", "taps", "right"].map((name) =>
-        f.local("i32", name),
-      );
+      const [row, height, tap, taps] = ["row", "height", "tap", "taps"].map((name) => f.local("i32", name));
+      const [entry, right, xRow] = ["entry", "right", "xRow"].map((name) => f.local("i32", name));
       const atMost = (local: Local<"i32">, limit: number): void =>
         local.set(f.select(local, limit, i32.lt_s(local, limit)));
       f.forRange(row, 0, results, tileRows, () => {
         height.set(i32.sub(results, row));
         atMost(height, tileRows);
-        right.set(x);
+        entry.set(table);
         f.forRange(tap, 0, rows, dotTaps, () => {
           taps.set(i32.sub(rows, tap));
           atMost(taps, dotTaps);
+          right.set(i32.add(x, i32.load(entry)));
+          xRow.set(i32.sub(i32.load(entry, 4), i32.load(entry)));
           for (const [i, byTaps] of [...tiles.entries()].reverse())
             f.if(i32.eq(height, i + 1), () => {
               for (const [t, tile] of byTaps.entries())
@@ -110,7 +114,7 @@ function defineDotBlock(
                 );
             });
           sums.set(i32.add(sums, dotTileBytes(shape)));
-          right.set(i32.add(right, i32.mul(dotTaps, xRow)));
+          entry.set(i32.add(entry, 4 * dotTaps));
         });
         gradient.set(i32.add(gradient, i32.mul(height, gradientRow)));
       });
@@ -169,6 +173,7 @@ export function defineWeightGradient(
         "first",
         "rows",
         "table",
+        "dotTable",
         "batch",
         "image",
         "images",
@@ -187,6 +192,7 @@ export function defineWeightGradient(
         first,
         rows,
         table,
+        dotTable,
         batch,
         image,
         images,
@@ -227,7 +233,9 @@ export function defineWeightGradient(
         line.set(i32.add(coefficients, i32.mul(line, coefficientBytes)));
         line.set(f.select(line, 0, coefficients));
         packed.set(scratch);
-        itemImage.set(i32.add(packed, i32.shl(i32.mul(rows, perBlock), 2)));
+        itemImage.set(
+          i32.add(packed, f.select(f.let(i32.shl(i32.mul(rows, perBlock), 2)), 0, i32.eqz(readInPlace))),
+        );
         f.forRange(batch, given.firstBatch, given.lastBatch, 1, () => {
           image.set(i32.mul(batch, imagesPerBatch));
           images.set(i32.sub(p.images, image));
@@ -263,6 +271,9 @@ export function defineWeightGradient(
                 firstRow: 0,
                 coefficients: line,
               });
+              // Read in place, the last positions reach beyond the last channel, and meet zeros of the gradient.
+              to.set(i32.add(itemImage, i32.mul(channels, planLayout.load(f, plan, "channelBytes"))));
+              f.memory.fill(to, 0, dotsLayout.load(f, record, "slackBytes"));
             },
           );
           tile.set(p.tileTable);
@@ -273,10 +284,11 @@ export function defineWeightGradient(
               readInPlace,
               () => {
                 x.set(i32.add(base, i32.shl(position, 2)));
-                xRow.set(p.sourceChannel);
+                dotTable.set(table);
               },
               () => {
                 x.set(packed);
+                dotTable.set(dotsLayout.load(f, record, "packedTable"));
                 xRow.set(i32.shl(perBlock, 2));
                 f.if(
                   inPlace,
@@ -321,7 +333,7 @@ export function defineWeightGradient(
               },
             );
             f.call(dotBlock, {
-              ...{ gradient: y, gradientRow, results, x, xRow, rows },
+              ...{ gradient: y, gradientRow, results, x, table: dotTable, rows },
               ...{ bytes: i32.shl(count, 2), sums: itemSums },
             });
             y.set(i32.add(y, i32.shl(count, 2)));
