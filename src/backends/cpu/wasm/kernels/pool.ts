@@ -2,7 +2,7 @@
  * Pooling in SIMD for the windows that networks have; any other goes to the loops:
  *
  *     avgPool2d    2 x 2 with stride 2 and no margin, and one window as large as the image; gradient of the former
- *     maxPool2d    2 x 2 with stride 2 and no margin, 3 x 3 with stride 2 and any margin; both gradients
+ *     maxPool2d    2 x 2 with stride 2 and no margin, 3 x 3 with stride 2 and margins up to 2; both gradients
  *
  * Four windows at a time: rows are combined as they lie in memory, then even and odd columns are told apart.
  * Of equal elements the first wins, of NaNs the last, as in the loops.
@@ -11,7 +11,7 @@
  *
  *     avgPool2d 2 x 2       3.1 -> 0.12     2.9 -> 0.19     gradient     4.1 -> 0.13     3.7 -> 0.25
  *     maxPool2d 2 x 2       5.3 -> 0.22     5.1 -> 0.23     gradient     5.6 -> 0.27     5.3 -> 0.47
- *     maxPool2d 3 x 3      13.7 -> 1.3     15   -> 0.94     gradient    13.8 -> 2.6     14.6 -> 1.8
+ *     maxPool2d 3 x 3      13.7 -> 0.3     15   -> 0.19     gradient    13.8 -> 0.7     14.6 -> 0.57
  *     one window            1.3 -> 0.09     1.2 -> 0.10
  */
 import type { HostKernel, HostView } from "../../../backend.ts";
@@ -178,8 +178,8 @@ function pairKernels(runtime: WasmRuntime): PairKernels {
 type RowWriter = (f: FunctionBuilder, addresses: readonly Local<"i32">[], columns: Local<"i32">) => void;
 
 const both = (pair: readonly number[], value: number): boolean => pair[0] === value && pair[1] === value;
-const hasWindow = ({ kernelSize, stride, dilation }: Pool2dAttributes, extent: number): boolean =>
-  both(kernelSize, extent) && both(stride, 2) && both(dilation, 1);
+const hasPairs = ({ kernelSize, stride, dilation }: Pool2dAttributes): boolean =>
+  both(kernelSize, 2) && both(stride, 2) && both(dilation, 1);
 const hasNoMargin = ({ padding }: Pool2dAttributes): boolean => padding.every((margin) => margin === 0);
 
 /** The upper and the lower row of every 2 x 2 window, as operands. */
@@ -202,7 +202,7 @@ export function poolKernels(
     views.every(({ shape, strides }) => !shape.includes(0) && (shape[3] === 1 || strides[3] === 1));
   /** 2 x 2 windows that all lie inside. */
   const isPaired = (x: readonly number[], y: readonly number[], attributes: Pool2dAttributes): boolean =>
-    hasWindow(attributes, 2) && hasNoMargin(attributes) && 2 * y[2] <= x[2] && 2 * y[3] <= x[3];
+    hasPairs(attributes) && hasNoMargin(attributes) && 2 * y[2] <= x[2] && 2 * y[3] <= x[3];
 
   /** Runs a kernel on the planes of windows [N, C, P, Q]. */
   function forPlanes(kernel: RangeFunction, [N, C, P, Q]: readonly number[], ...places: readonly number[]) {
@@ -265,7 +265,7 @@ export function poolKernels(
     if (!takes([x, output])) fallback.maxPool2d(inputs, output, attributes);
     else if (isPaired(x.shape, output.shape, attributes))
       forPlanes(maximumPairs, output.shape, ...windowRows(x), ...placeOf(output));
-    else if (hasWindow(attributes, 3)) overlapping.maximum(x, output, attributes);
+    else if (overlapping.takes(attributes)) overlapping.maximum(x, output, attributes);
     else fallback.maxPool2d(inputs, output, attributes);
   };
 
@@ -278,7 +278,7 @@ export function poolKernels(
       forPlanes(winnerPairs, gradient.shape, ...places);
     } else if (
       !taken ||
-      !hasWindow(attributes, 3) ||
+      !overlapping.takes(attributes) ||
       !overlapping.inputGradient(x, gradient, output, attributes)
     )
       fallback.maxPool2dInputGradient(inputs, output, attributes);

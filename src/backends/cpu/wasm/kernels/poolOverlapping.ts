@@ -1,205 +1,119 @@
 /**
  * Max pooling by windows of 3 x 3 that move by 2 and overlap, as in the stem of a ResNet or DenseNet.
  *
- * A plane is copied into a thread's scratch memory with a margin of minus infinity, so that all windows are alike.
- * The gradient is added up there too: of the three columns of a window the last is the first of the next, so what it
- * gets is carried over to the next group of windows in a register.
+ * Images are read where they lie, four windows at a time: eight columns, and a ninth that is the first of the next
+ * four. Columns and rows of the margin are minus infinity. Every row's maxima are computed once and wait for the window
+ * below.
+ *
+ * The maximum that takes care of NaN costs eight instructions, the one that does not costs one. So what is read is
+ * added up on the way, and only a plane whose sum is NaN is done again with care; its gradient is left to the loops, as
+ * is that of windows of minus infinity, which cannot be told from the margin.
+ *
+ * The gradient goes the same way back: first to the row of a window that has its maximum, the uppermost if several
+ * have, where it waits for the share of the window below; then to the first column that has the row's maximum. A
+ * window's third column is the first of the next: what it gets is carried over in a register.
+ *
+ * Measured on [8, 64, 112, 112], one core of an EPYC whose copy takes 0.30 ns per float, ns per pixel: maximum 0.19,
+ * gradient 0.57. Copying every plane into a padded one and comparing with NaN in mind took 0.89 and 1.7.
  */
 import type { HostView } from "../../../backend.ts";
 import type { Pool2dAttributes } from "../../loops/poolWindows.ts";
-import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
+import { ModuleBuilder } from "../encoder/index.ts";
 import { grainOf, type WasmRuntime } from "../runtime.ts";
-import { defineCopyRow } from "./planes.ts";
-import { evenAndOdd, interleave, takesLead, type Vector } from "./poolLanes.ts";
+import { defineGradient } from "./poolOverlappingGradient.ts";
 import {
-  firstLanes,
+  fill,
+  forEachWindows,
+  geometry,
+  holdsNaN,
+  lowest,
+  planeParameters,
+  rowAt,
+  type Taps,
+} from "./poolOverlappingRows.ts";
+import {
   floatBytes,
   forEachPlane,
   gPlace,
   type Place,
-  pickLanes,
   placeOf,
   rangeParameters,
-  writeRow,
+  storeFirstLanes,
   xPlace,
   yPlace,
 } from "./rows.ts";
 
 export interface OverlappingPools {
+  /** Whether the windows are such as these kernels know, with every one of them holding a pixel. */
+  takes(attributes: Pool2dAttributes): boolean;
   /** x [N, C, H, W] -> [N, C, P, Q] */
   maximum(x: HostView, output: HostView, attributes: Pool2dAttributes): void;
-  /**
-   * x [N, C, H, W], gradient [N, C, P, Q] -> [N, C, H, W], or false where a window holds nothing but minus infinity,
-   * which cannot be told from the margin.
-   */
+  /** x [N, C, H, W], gradient [N, C, P, Q] -> [N, C, H, W], or false where it is left to the loops. */
   inputGradient(x: HostView, gradient: HostView, output: HostView, attributes: Pool2dAttributes): boolean;
 }
 
-/** The three columns of four windows in the row at `address`, 9 floats. */
-function tapsAt(f: FunctionBuilder, address: Local<"i32">, offset: number): readonly Vector[] {
-  const load = (bytes: number) => f.let(f.v128.load(address, offset + bytes));
-  const [even, odd] = evenAndOdd(f, load(0), load(16));
-  return [even, odd, f.let(pickLanes(f, load(8), load(24), [0, 2, 4, 6]))];
-}
-
-/** Windows of one padded plane -> y. */
-function defineMaximum(module: ModuleBuilder) {
-  const params = { x: "i32", xRow: "i32", y: "i32", yRow: "i32", rows: "i32", columns: "i32" } as const;
-  return module.func("maximum", { params, exported: false }, (f, { x, xRow, y, yRow, rows, columns }) => {
-    const { i32, f32x4 } = f;
-    const row = f.local("i32", "row");
-    const windows = [0, 1, 2].map((r) => f.let(i32.add(x, i32.mul(xRow, r)), `x${r}`));
-    f.forRange(row, 0, rows, 1, () => {
-      const value = (addresses: readonly Local<"i32">[], offset: number) => {
-        const highest = [0, 16, 8, 24].map((bytes) => {
-          const [a, b, c] = addresses.map((address) => f.v128.load(address, offset + bytes));
-          return f.let(f32x4.max(f32x4.max(a, b), c));
-        });
-        const [even, odd] = evenAndOdd(f, highest[0], highest[1]);
-        const next = pickLanes(f, highest[2], highest[3], [0, 2, 4, 6]);
-        return f32x4.max(f32x4.max(even, odd), next);
-      };
-      writeRow(f, windows, y, columns, value, 2);
-      for (const window of windows) window.set(i32.add(window, i32.shl(xRow, 1)));
-      y.set(i32.add(y, yRow));
+/** Windows of one plane -> y. `careful` gives NaN where there is one; otherwise the result is 1 if there may be. */
+function defineMaximum(module: ModuleBuilder, careful: boolean) {
+  const name = careful ? "carefulMaximum" : "maximum";
+  return module.func(name, { params: planeParameters, result: "i32", exported: false }, (f, p) => {
+    const { i32, v128 } = f;
+    const higher = careful ? f.f32x4.max : f.f32x4.pmax;
+    const ofRow = ([first, second, third]: Taps) => higher(higher(first, second), third);
+    const [absent, waiting] = [p.lines, f.let(i32.add(p.lines, p.lineBytes), "waiting")];
+    const sums = Array.from({ length: careful ? 0 : 2 }, (_, i) => f.local("v128", `sum${i}`));
+    fill(f, absent, p.lineBytes, lowest);
+    const row = f.let(i32.sub(0, p.top), "row");
+    const upper = f.let(rowAt(f, row, absent, p), "upper");
+    forEachWindows(f, [upper], lowest, p, sums, ([taps], at) => {
+      v128.store(i32.add(waiting, i32.shr_u(at, 1)), ofRow(taps));
     });
+    const [middle, lower] = [f.local("i32", "middle"), f.local("i32", "lower")];
+    const windowRow = f.local("i32", "windowRow");
+    f.forRange(windowRow, 0, p.P, 1, () => {
+      for (const address of [middle, lower]) {
+        row.set(i32.add(row, 1));
+        address.set(rowAt(f, row, absent, p));
+      }
+      forEachWindows(f, [middle, lower], lowest, p, sums, ([inMiddle, inLower], at) => {
+        const place = f.let(i32.shr_u(at, 1));
+        const line = f.let(i32.add(waiting, place));
+        const below = f.let(ofRow(inLower));
+        const best = f.let(higher(higher(v128.load(line), ofRow(inMiddle)), below));
+        v128.store(line, below);
+        const to = f.let(i32.add(p.y, place));
+        const count = f.let(i32.sub(p.Q, i32.shr_u(place, 2)));
+        f.if(
+          i32.ge_s(count, 4),
+          () => v128.store(to, best),
+          () => storeFirstLanes(f, to, best, count),
+        );
+      });
+      p.y.set(i32.add(p.y, p.yRow));
+    });
+    return careful ? i32.const(0) : holdsNaN(f, sums);
   });
 }
 
-/** Adds the gradient of the windows of one padded plane to another as large. */
-function defineGradient(module: ModuleBuilder) {
-  const params = {
-    x: "i32",
-    xRow: "i32",
-    gradient: "i32",
-    gradientRow: "i32",
-    to: "i32",
-    rows: "i32",
-    columns: "i32",
-    lowest: "i32",
-  } as const;
-  return module.func(
-    "gradient",
-    { params, exported: false },
-    (f, { x, xRow, gradient, gradientRow, to, rows, columns, lowest }) => {
-      const { i32, f32, f32x4, v128 } = f;
-      const [row, left] = [f.local("i32", "row"), f.local("i32", "left")];
-      const from = f.local("i32", "from");
-      const xAt = [0, 1, 2].map((r) => f.local("i32", `x${r}`));
-      const toAt = [0, 1, 2].map((r) => f.local("i32", `to${r}`));
-      const carried = [0, 1, 2].map((r) => f.local("v128", `carried${r}`));
-      const [best, winner, suspect] = ["best", "winner", "suspect"].map((name) => f.local("v128", name));
-      f.forRange(row, 0, rows, 1, () => {
-        for (const r of xAt.keys()) {
-          xAt[r].set(i32.add(x, i32.mul(xRow, r)));
-          toAt[r].set(i32.add(to, i32.mul(xRow, r)));
-          carried[r].set(f32x4.splat(0));
-        }
-        from.set(gradient);
-        left.set(columns);
-        f.while(
-          () => i32.gt_s(left, 0),
-          () => {
-            const present = f.let(firstLanes(f, left), "present");
-            const taps = xAt.flatMap((address) => tapsAt(f, address, 0));
-            best.set(taps[0]);
-            winner.set(f.i32x4.splat(0));
-            for (const [t, tap] of taps.entries()) {
-              if (t === 0) continue;
-              const leads = takesLead(f, tap, best);
-              best.set(v128.bitselect(tap, best, leads));
-              winner.set(v128.bitselect(v128.const(new Int32Array(4).fill(t)), winner, leads));
-            }
-            const nothing = f32x4.eq(best, f32x4.splat(Number.NEGATIVE_INFINITY));
-            suspect.set(v128.or(suspect, v128.and(nothing, present)));
-            const share = f.let(v128.and(v128.load(from), present), "share");
-            for (const [r, address] of toAt.entries()) {
-              const [first, second, third] = [0, 1, 2].map((s) => {
-                const wins = f.i32x4.eq(winner, v128.const(new Int32Array(4).fill(3 * r + s)));
-                return f.let(v128.and(share, wins));
-              });
-              const even = f.let(f32x4.add(first, pickLanes(f, carried[r], third, [3, 4, 5, 6])));
-              for (const [v, part] of interleave(f, even, second).entries())
-                v128.store(address, f32x4.add(v128.load(address, 16 * v), part), 16 * v);
-              carried[r].set(third);
-              address.set(i32.add(address, 32));
-            }
-            for (const address of xAt) address.set(i32.add(address, 32));
-            from.set(i32.add(from, 16));
-            left.set(i32.sub(left, 4));
-          },
-        );
-        for (const [r, address] of toAt.entries())
-          f32.store(address, f32.add(f32.load(address), f32x4.extract_lane(carried[r], 3)));
-        x.set(i32.add(x, i32.shl(xRow, 1)));
-        to.set(i32.add(to, i32.shl(xRow, 1)));
-        gradient.set(i32.add(gradient, gradientRow));
-      });
-      f.if(v128.any_true(suspect), () => i32.store(lowest, 1));
-    },
-  );
-}
-
-/** How an image [H, W] lies in a padded plane, and how many windows [P, Q] there are. */
-const geometry = {
-  planes: "i32",
-  H: "i32",
-  W: "i32",
-  P: "i32",
-  Q: "i32",
-  rowBytes: "i32",
-  corner: "i32",
-  paddedBytes: "i32",
-} as const;
-type Geometry = { readonly [Name in keyof typeof geometry]: Local<"i32"> };
-
-/** Compiles both. */
+/** Compiles them. */
 export function overlappingPools(runtime: WasmRuntime): OverlappingPools {
   const module = new ModuleBuilder("poolOverlapping");
   runtime.importMemory(module);
-  const copyRow = defineCopyRow(module);
-  const [maximum, addGradient] = [defineMaximum(module), defineGradient(module)];
-
-  /** Copies rows of a plane into the padded one or out of it. */
-  const copyImage = (
-    f: FunctionBuilder,
-    from: Local<"i32">,
-    fromRow: Local<"i32">,
-    to: Local<"i32">,
-    toRow: Local<"i32">,
-    { H, W }: Geometry,
-  ): void => {
-    const { i32 } = f;
-    const [row, source, target] = [f.local("i32", "row"), f.let(from, "source"), f.let(to, "target")];
-    f.forRange(row, 0, H, 1, () => {
-      f.call(copyRow, { from: source, fromStep: floatBytes, to: target, toStep: floatBytes, columns: W });
-      source.set(i32.add(source, fromRow));
-      target.set(i32.add(target, toRow));
-    });
-  };
-
-  const fillWithLowest = (f: FunctionBuilder, address: Local<"i32">, bytes: Local<"i32">): void => {
-    const at = f.local("i32", "at");
-    const lowest = f.let(f.f32x4.splat(Number.NEGATIVE_INFINITY), "lowest");
-    f.forRange(at, 0, bytes, 16, () => f.v128.store(f.i32.add(address, at), lowest));
-  };
+  const [maximum, carefulMaximum] = [defineMaximum(module, false), defineMaximum(module, true)];
+  const addGradient = defineGradient(module);
 
   module.func(
     "maximumPlanes",
     { params: { ...rangeParameters, ...xPlace, ...yPlace, ...geometry } },
-    (f, { begin, end, scratch, ...p }) => {
-      const { i32 } = f;
-      fillWithLowest(f, scratch, p.paddedBytes);
-      const inside = f.let(i32.add(scratch, p.corner), "inside");
-      const once = f.let(i32.const(1), "once");
+    (f, { begin, end, scratch, x, xImage, xPlane, y, yImage, yPlane, ...p }) => {
       const places: Place[] = [
-        [p.x, p.xImage, p.xPlane, p.xRow],
-        [p.y, p.yImage, p.yPlane, p.yRow],
+        [x, xImage, xPlane, p.xRow],
+        [y, yImage, yPlane, p.yRow],
       ];
-      forEachPlane(f, places, { begin, end, planes: p.planes, rows: once }, () => ({
-        onRow: ([x, y]) => {
-          copyImage(f, x, p.xRow, inside, p.rowBytes, p);
-          f.call(maximum, { x: scratch, xRow: p.rowBytes, y, yRow: p.yRow, rows: p.P, columns: p.Q });
+      const rows = f.let(f.i32.const(1));
+      forEachPlane(f, places, { begin, end, planes: p.planes, rows }, () => ({
+        onRow: ([plane, to]) => {
+          const given = { ...p, x: plane, y: to, lines: scratch };
+          f.if(f.call(maximum, given), () => f.drop(f.call(carefulMaximum, given)));
         },
       }));
     },
@@ -207,26 +121,19 @@ export function overlappingPools(runtime: WasmRuntime): OverlappingPools {
 
   module.func(
     "gradientPlanes",
-    { params: { ...rangeParameters, ...xPlace, ...gPlace, ...yPlace, ...geometry, lowest: "i32" } },
-    (f, { begin, end, scratch, lowest, ...p }) => {
-      const { i32 } = f;
-      fillWithLowest(f, scratch, p.paddedBytes);
-      const sums = f.let(i32.add(scratch, p.paddedBytes), "sums");
-      const inside = f.let(i32.add(scratch, p.corner), "inside");
-      const insideSums = f.let(i32.add(sums, p.corner), "insideSums");
-      const once = f.let(i32.const(1), "once");
+    { params: { ...rangeParameters, ...xPlace, ...gPlace, ...yPlace, ...geometry, refused: "i32" } },
+    (f, { begin, end, scratch, refused, x, xImage, xPlane, g, gImage, gPlane, gRow, ...rest }) => {
+      const { y, yImage, yPlane, ...p } = rest;
       const places: Place[] = [
-        [p.x, p.xImage, p.xPlane, p.xRow],
-        [p.g, p.gImage, p.gPlane, p.gRow],
-        [p.y, p.yImage, p.yPlane, p.yRow],
+        [x, xImage, xPlane, p.xRow],
+        [g, gImage, gPlane, gRow],
+        [y, yImage, yPlane, p.yRow],
       ];
-      const windows = { x: scratch, xRow: p.rowBytes, to: sums, rows: p.P, columns: p.Q, lowest };
-      forEachPlane(f, places, { begin, end, planes: p.planes, rows: once }, () => ({
-        onRow: ([x, gradient, y]) => {
-          copyImage(f, x, p.xRow, inside, p.rowBytes, p);
-          f.memory.fill(sums, 0, p.paddedBytes);
-          f.call(addGradient, { ...windows, gradient, gradientRow: p.gRow });
-          copyImage(f, insideSums, p.rowBytes, y, p.yRow, p);
+      const rows = f.let(f.i32.const(1));
+      forEachPlane(f, places, { begin, end, planes: p.planes, rows }, () => ({
+        onRow: ([plane, gradient, to]) => {
+          const given = { ...p, x: plane, y: to, lines: scratch, gradient, gradientRow: gRow };
+          f.if(f.call(addGradient, given), () => f.i32.store(refused, 1));
         },
       }));
     },
@@ -234,36 +141,39 @@ export function overlappingPools(runtime: WasmRuntime): OverlappingPools {
 
   const { maximumPlanes, gradientPlanes } = runtime.instantiate(module);
 
-  /** The padded plane: rows wide enough for whole groups of windows. */
+  /** A line holds the columns of whole groups of windows and of the image, margins included. */
   function geometryOf({ shape }: HostView, [, , P, Q]: readonly number[], { padding }: Pool2dAttributes) {
     const [, C, H, W] = shape;
-    const width = Math.max(padding[2] + W, 8 * Math.ceil(Q / 4) + 2);
-    const rowBytes = floatBytes * width;
-    const corner = padding[0] * rowBytes + floatBytes * padding[2];
-    const paddedBytes = 16 * Math.ceil((Math.max(padding[0] + H, 2 * P + 1) * rowBytes) / 16);
-    return { args: [C, H, W, P, Q, rowBytes, corner, paddedBytes], paddedBytes };
+    const [top, , left] = padding;
+    const lineBytes = 16 * (Math.ceil(Math.max(8 * Math.ceil(Q / 4) + 4, left + W) / 4) + 1);
+    return { args: [C, H, W, P, Q, top, left, lineBytes], lineBytes };
   }
 
   return {
+    takes({ kernelSize, stride, dilation, padding }) {
+      const isKnown = [kernelSize, stride, dilation].every(([a, b], i) => a === b && a === [3, 2, 1][i]);
+      return isKnown && padding.every((margin) => margin <= 2);
+    },
+
     maximum(x, output, attributes) {
       const [N, C, H, W] = x.shape;
-      const { args, paddedBytes } = geometryOf(x, output.shape, attributes);
+      const { args, lineBytes } = geometryOf(x, output.shape, attributes);
       runtime.forRange(maximumPlanes, N * C, [...placeOf(x), ...placeOf(output), ...args], {
-        scratchBytes: paddedBytes,
-        grain: grainOf(H * W),
+        scratchBytes: 2 * lineBytes,
+        grain: grainOf(0.2 * H * W),
       });
     },
 
     inputGradient(x, gradient, output, attributes) {
       const [N, C, H, W] = x.shape;
-      const { args, paddedBytes } = geometryOf(x, gradient.shape, attributes);
-      const lowest = runtime.scratch("pool flag", floatBytes);
-      const flag = new Int32Array(runtime.memory.memory.buffer, lowest, 1);
+      const { args, lineBytes } = geometryOf(x, gradient.shape, attributes);
+      const refused = runtime.scratch("pool flag", floatBytes);
+      const flag = new Int32Array(runtime.memory.memory.buffer, refused, 1);
       flag[0] = 0;
       const places = [...placeOf(x), ...placeOf(gradient), ...placeOf(output)];
-      runtime.forRange(gradientPlanes, N * C, [...places, ...args, lowest], {
-        scratchBytes: 2 * paddedBytes,
-        grain: grainOf(2 * H * W),
+      runtime.forRange(gradientPlanes, N * C, [...places, ...args, refused], {
+        scratchBytes: 3 * lineBytes,
+        grain: grainOf(0.5 * H * W),
       });
       return flag[0] === 0;
     },
