@@ -7,7 +7,7 @@
  */
 import { formatShape, type Shape } from "../../tensor/layout.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
-import { defineOp, type GradientRule, type Op } from "../defineOp.ts";
+import { defineOp, type GradientRule, type Op, type TensorType } from "../defineOp.ts";
 import { checkFloats } from "./checks.ts";
 import {
   type Conv2dAttributes,
@@ -51,15 +51,20 @@ const ofWeight = (
 
 const biasGradient: GradientRule<Conv2dAttributes> = ({ gradient }) => sum(gradient, [0, 2, 3]);
 
+/** Throws unless `bias` is a vector of one value per output channel, of x's dtype. */
+export function checkBias(op: string, x: TensorType, bias: TensorType, channels: number): void {
+  if (bias.shape.length !== 1 || bias.shape[0] !== channels || bias.dtype !== x.dtype)
+    throw new Error(
+      `${op}: bias ${formatShape(bias.shape)} ${bias.dtype} must be [${channels}] ${x.dtype}, one per output channel`,
+    );
+}
+
 const conv2dOp: Op<Conv2dAttributes> = defineOp({
   name: "conv2d",
   summary: "y[n,k,p,q] = bias[k] + Σ x[n,c,h,w] · weight[k,c,r,s] over the window",
   infer([x, weight, bias], attributes) {
     const shape = outputShape(x, weight, attributes);
-    if (bias && (bias.shape.length !== 1 || bias.shape[0] !== shape[1] || bias.dtype !== x.dtype))
-      throw new Error(
-        `conv2d: bias ${formatShape(bias.shape)} ${bias.dtype} must be [${shape[1]}] ${x.dtype}, one per output channel`,
-      );
+    if (bias) checkBias("conv2d", x, bias, shape[1]);
     return { shape, dtype: x.dtype };
   },
   reference: conv2dReference,

@@ -16,6 +16,7 @@ export { channelMaxout } from "./channelMaxout.ts";
 export * from "./comparison.ts";
 export { concat, GrowingConcat, stack } from "./concat.ts";
 export { type Conv2dOptions, conv2d, conv2dInputGradient, conv2dWeightGradient } from "./conv2d.ts";
+export { conv2dRelu } from "./conv2dRelu.ts";
 export { clone, contiguous } from "./copy.ts";
 export { type CrossEntropyOptions, crossEntropy } from "./crossEntropy.ts";
 export { type DropoutOptions, dropout } from "./dropout.ts";

@@ -4,6 +4,7 @@ import { batchNorm, batchNormInputGradient, batchNormSums, batchStatistics } fro
 import { cast } from "./cast.ts";
 import { concat } from "./concat.ts";
 import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "./conv2d.ts";
+import { conv2dRelu } from "./conv2dRelu.ts";
 import { copy } from "./copy.ts";
 import { matmul } from "./matmul.ts";
 import { pad } from "./pad.ts";
@@ -29,6 +30,7 @@ export const loops = {
   concat,
   conv2d,
   conv2dInputGradient,
+  conv2dRelu,
   conv2dWeightGradient,
   copy,
   matmul,

@@ -8,6 +8,7 @@ import { runPointwise } from "../pointwise.ts";
 import { type WebAssemblyEngine, wasmFeatures, webAssembly } from "./encoder/index.ts";
 import { assignAllKernels } from "./kernels/assignAll.ts";
 import { batchNormKernels } from "./kernels/batchNorm.ts";
+import { conv2dReluKernels } from "./kernels/conv2dRelu.ts";
 import { conv2dKernels } from "./kernels/convolution/index.ts";
 import { copyKernels } from "./kernels/copy.ts";
 import { dropoutMaskKernels } from "./kernels/dropoutMask.ts";
@@ -47,6 +48,7 @@ function wasmKernels(runtime: WasmRuntime): HostKernelSet {
     ...reduceKernels(runtime, sums, loops),
     ...poolKernels(runtime, planes, sums, { ...loops, ...slidingPoolKernels(runtime, loops) }),
     ...convolutions,
+    ...conv2dReluKernels(runtime, convolutions.conv2d),
     matmul: matmulKernel(runtime, convolutions, planes, loops.matmul),
     ...maxKernels(runtime),
     ...softmaxKernels(runtime),
