@@ -12,6 +12,7 @@ import { defineNarrowProduct } from "./narrow.ts";
 import { defineNormRelu } from "./normRelu.ts";
 import { definePackPanels } from "./panels.ts";
 import { floatBytes, makePlan, type Plan } from "./plan.ts";
+import { PlanCache } from "./planCache.ts";
 import { defineGatheredProduct } from "./product.ts";
 import { writeIntegers } from "./record.ts";
 import { bytesOf, forwardProduct, inputGradientProducts, isDense, type WeightedProduct } from "./sizes.ts";
@@ -59,11 +60,6 @@ const cachedBytes = 2 * 2 ** 20;
 /** So many items are enough for threads to share them evenly. */
 const enoughItems = 4;
 
-function keyOf(views: readonly HostView[], { stride, padding, dilation, groups }: Conv2dAttributes): string {
-  const sizes = views.flatMap(({ shape, strides }) => [...shape, ...strides]);
-  return [...sizes, ...stride, ...padding, ...dilation, groups].join();
-}
-
 function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string, WasmFunction>> {
   const module = new ModuleBuilder("convolution");
   runtime.importMemory(module);
@@ -82,8 +78,10 @@ function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string
 export class Multiplier {
   readonly #runtime: WasmRuntime;
   readonly #shape: TileShape;
-  readonly #products = new Map<string, readonly ProductPlan[]>();
-  readonly #dots = new Map<string, DotsPlan>();
+  readonly #forward = new PlanCache<readonly ProductPlan[]>(3);
+  readonly #input = new PlanCache<readonly ProductPlan[]>(3);
+  readonly #dots = new PlanCache<DotsPlan>(3);
+  readonly #normedDots = new PlanCache<DotsPlan>(3);
   #compiled: Readonly<Record<string, WasmFunction>> | undefined;
 
   constructor(runtime: WasmRuntime) {
@@ -93,9 +91,9 @@ export class Multiplier {
 
   /** Writes the convolution of `x`, or of what `coefficients` make of it, to `y`. */
   forward(x: HostView, weight: HostView, y: HostView, attributes: Conv2dAttributes, coefficients = 0): void {
-    const plans = this.#plansOf(`forward ${keyOf([x, weight, y], attributes)}`, () => [
-      forwardProduct(x, weight, y, attributes),
-    ]);
+    const plans = this.#forward.get([x, weight, y], attributes, () =>
+      this.#plan([forwardProduct(x, weight, y, attributes)]),
+    );
     const [rowBytes] = bytesOf(weight);
     const groupBytes = (weight.shape[0] / attributes.groups) * rowBytes;
     for (const plan of plans) this.#multiply(plan, x, weight, groupBytes, rowBytes, y, coefficients);
@@ -109,8 +107,8 @@ export class Multiplier {
     attributes: Conv2dAttributes,
     clear: () => void,
   ): void {
-    const plans = this.#plansOf(`input ${keyOf([gradient, weight, x], attributes)}`, () =>
-      inputGradientProducts(gradient, weight, x, attributes),
+    const plans = this.#input.get([gradient, weight, x], attributes, () =>
+      this.#plan(inputGradientProducts(gradient, weight, x, attributes)),
     );
     const [w0, w1] = bytesOf(weight);
     const groupBytes = (weight.shape[0] / attributes.groups) * w0;
@@ -127,12 +125,10 @@ export class Multiplier {
     attributes: Conv2dAttributes,
     coefficients = 0,
   ): void {
-    const key = `${coefficients > 0 ? "normed " : ""}${keyOf([x, gradient, weight], attributes)}`;
-    let plan = this.#dots.get(key);
-    if (!plan) {
-      plan = this.#dotsPlan(x, gradient, weight, attributes, coefficients > 0);
-      this.#dots.set(key, plan);
-    }
+    const normed = coefficients > 0;
+    const plan = (normed ? this.#normedDots : this.#dots).get([x, gradient, weight], attributes, () =>
+      this.#dotsPlan(x, gradient, weight, attributes, normed),
+    );
     const { joinPlanes, weightGradient } = this.#functions();
     const { record, items, scratchBytes, batch, batchesAtOnce, sumBytes, joinedRow, margin } = plan;
     let rows = addressOf(gradient);
@@ -171,16 +167,12 @@ export class Multiplier {
     return this.#compiled;
   }
 
-  #plansOf(key: string, make: () => readonly WeightedProduct[]): readonly ProductPlan[] {
-    const known = this.#products.get(key);
-    if (known) return known;
-    const plans = make().map(({ sizes, first, weightTable }) => ({
+  #plan(products: readonly WeightedProduct[]): readonly ProductPlan[] {
+    return products.map(({ sizes, first, weightTable }) => ({
       plan: makePlan(this.#runtime, this.#shape, sizes),
       first,
       weightTable: writeIntegers(this.#runtime, weightTable),
     }));
-    this.#products.set(key, plans);
-    return plans;
   }
 
   /** Packs the weights of every group, then multiplies item by item. Strides of the weights in bytes. */
