@@ -1,6 +1,6 @@
 /** Gets a product's right operand together: an item's image with its margin, and slivers of as many columns as a tile. */
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
-import { coefficientBytes, type NormRelu } from "./normRelu.ts";
+import { type CopyNormed, coefficientBytes, type NormRelu } from "./normRelu.ts";
 import { planLayout, tileLayout } from "./plan.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
 
@@ -56,7 +56,12 @@ const prepareParams = {
 export type PrepareImage = FunctionHandle<typeof prepareParams, undefined>;
 
 /** Copies images with their margins, phase by phase of the stride. The margin is that of the normed image: zero. */
-export function definePrepare(module: ModuleBuilder, copyRow: CopyRow, normRelu: NormRelu): PrepareImage {
+export function definePrepare(
+  module: ModuleBuilder,
+  copyRow: CopyRow,
+  normRelu: NormRelu,
+  copyNormed: CopyNormed,
+): PrepareImage {
   const clear = module.func("clearRow", { params: clearParams, exported: false }, (f, { to, count }) => {
     const end = f.let(f.i32.add(to, f.i32.shl(count, 2)), "end");
     f.forPointer(to, to, end, 4, () => f.f32.store(to, 0));
@@ -65,7 +70,7 @@ export function definePrepare(module: ModuleBuilder, copyRow: CopyRow, normRelu:
     "prepareImage",
     { params: prepareParams, exported: false },
     (f, { plan, from, to, images, channels, firstRow, coefficients }) => {
-      const { i32 } = f;
+      const { i32, v128 } = f;
       const field = (name: (typeof planLayout.fields)[number]) => f.let(planLayout.load(f, plan, name), name);
       const [strideV, strideH, beforeV, extentV] = (
         ["strideV", "strideH", "beforeV", "extentV"] as const
@@ -78,11 +83,18 @@ export function definePrepare(module: ModuleBuilder, copyRow: CopyRow, normRelu:
       const [source, pixel, stretch, y] = ["source", "pixel", "stretch", "y"].map((name) =>
         f.local("i32", name),
       );
+      const [mean, slope, constant] = ["mean", "slope", "constant"].map((name) => f.local("v128", name));
+      const ofChannel = f.local("i32", "ofChannel");
       const first = f.let(to, "first");
       f.forRange(image, 0, images, 1, () => {
         to.set(i32.add(first, i32.mul(image, planLayout.load(f, plan, "imageBytes"))));
         source.set(from);
         f.forRange(c, 0, channels, 1, () => {
+          ofChannel.set(i32.add(coefficients, i32.mul(c, coefficientBytes)));
+          f.if(coefficients, () => {
+            for (const [k, local] of [mean, slope, constant].entries())
+              local.set(v128.load32_splat(ofChannel, 4 * k));
+          });
           f.forRange(a, 0, strideV, 1, () => {
             stretch.set(columnTable);
             f.forRange(b, 0, strideH, 1, () => {
@@ -96,14 +108,20 @@ export function definePrepare(module: ModuleBuilder, copyRow: CopyRow, normRelu:
                     f.call(clear, { to, count: lead });
                     to.set(i32.add(to, i32.shl(lead, 2)));
                     pixel.set(i32.add(i32.add(source, i32.mul(y, sourceRow)), i32.load(stretch, 8)));
-                    f.call(copyRow, { from: pixel, to, count, step: i32.shl(strideH, 2) });
-                    f.if(coefficients, () => {
-                      const line = i32.add(coefficients, i32.mul(c, coefficientBytes));
-                      f.call(normRelu, {
-                        ...{ at: to, rowBytes: 0, rows: 1, columns: count },
-                        ...{ coefficients: line, coefficientStep: 0 },
-                      });
-                    });
+                    const inOnePass = i32.and(i32.eq(strideH, 1), i32.ge_s(count, 4));
+                    f.if(
+                      i32.and(i32.ne(coefficients, 0), inOnePass),
+                      () => f.call(copyNormed, { from: pixel, to, count, mean, slope, constant }),
+                      () => {
+                        f.call(copyRow, { from: pixel, to, count, step: i32.shl(strideH, 2) });
+                        f.if(coefficients, () =>
+                          f.call(normRelu, {
+                            ...{ at: to, rowBytes: 0, rows: 1, columns: count },
+                            ...{ coefficients: ofChannel, coefficientStep: 0 },
+                          }),
+                        );
+                      },
+                    );
                     to.set(i32.add(to, i32.shl(count, 2)));
                     const rest = f.let(i32.load(stretch, 12));
                     f.call(clear, { to, count: rest });

@@ -9,7 +9,7 @@ import { addressOf, type WasmFunction, type WasmRuntime } from "../../runtime.ts
 import { defineCopyRow, definePackSliver, definePrepare } from "./gather.ts";
 import { defineJoinPlanes } from "./joinPlanes.ts";
 import { defineNarrowProduct } from "./narrow.ts";
-import { defineNormRelu } from "./normRelu.ts";
+import { defineCopyNormed, defineNormRelu } from "./normRelu.ts";
 import { definePackPanels } from "./panels.ts";
 import { floatBytes, makePlan, type Plan } from "./plan.ts";
 import { PlanCache } from "./planCache.ts";
@@ -65,7 +65,8 @@ function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string
   runtime.importMemory(module);
   const copyRow = defineCopyRow(module);
   const normRelu = defineNormRelu(module, shape);
-  const prepare = definePrepare(module, copyRow, normRelu);
+  const copyNormed = defineCopyNormed(module, shape);
+  const prepare = definePrepare(module, copyRow, normRelu, copyNormed);
   const packSliver = definePackSliver(module, shape);
   definePackPanels(module);
   defineGatheredProduct(module, shape, prepare, packSliver, normRelu);

@@ -62,3 +62,32 @@ export function defineNormRelu(module: ModuleBuilder, { fused }: TileShape): Nor
     });
   });
 }
+
+const rowParams = {
+  from: "i32",
+  to: "i32",
+  count: "i32",
+  mean: "v128",
+  slope: "v128",
+  constant: "v128",
+} as const;
+export type CopyNormed = FunctionHandle<typeof rowParams, undefined>;
+
+/** (from, to, count, mean, slope, constant): copies at least 4 floats side by side, normed on the way. */
+export function defineCopyNormed(module: ModuleBuilder, { fused }: TileShape): CopyNormed {
+  return module.func("copyNormed", { params: rowParams, exported: false }, (f, p) => {
+    const { i32, v128 } = f;
+    const line = [p.mean, p.slope, p.constant];
+    const at = f.local("i32", "at");
+    const last = f.let(i32.sub(i32.shl(p.count, 2), 16), "last");
+    const copyFour = () => {
+      const x = f.let(v128.load(i32.add(p.from, at)));
+      const y = f.let(normRelu(f, fused, x, line));
+      v128.store(i32.add(p.to, at), y);
+    };
+    f.forRange(at, 0, last, 16, copyFour);
+    // The last four overlap those before instead of being fewer.
+    at.set(last);
+    copyFour();
+  });
+}
