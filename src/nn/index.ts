@@ -3,6 +3,7 @@
  * schedules are in `optim/`. May import from `autograd/`, `tensor/` and `backends/`.
  */
 export { type CrossEntropyOptions, crossEntropy } from "../autograd/index.ts";
+export { foldForInference } from "./foldForInference.ts";
 export type { BackwardHook, ForwardHook, ForwardPreHook } from "./hooks.ts";
 export * as init from "./init.ts";
 export * from "./layers/activations.ts";
@@ -14,5 +15,5 @@ export { type PreActivatedLayers, preActivated } from "./layers/preActivated.ts"
 export { Sequential } from "./layers/sequential.ts";
 export { Dropout, Flatten, Identity } from "./layers/shape.ts";
 export { type LossOptions, l1Loss, mseLoss } from "./losses.ts";
-export { type LoadStateOptions, type LoadStateReport, Module } from "./module.ts";
+export { type ConvolutionChain, type LoadStateOptions, type LoadStateReport, Module } from "./module.ts";
 export { Parameter } from "./parameter.ts";

@@ -4,7 +4,7 @@
  * Whatever a module keeps in its own properties belongs to it: a Parameter, a Module, an array of modules. Names are
  * dotted paths as in PyTorch (`features.denseblock1.denselayer2.conv1.weight`).
  */
-import { clearGrad, copyInto, noGrad, to } from "../autograd/index.ts";
+import { clearGrad, clone, copyInto, noGrad, to } from "../autograd/index.ts";
 import { isFloat } from "../backends/dtype.ts";
 import { formatShape, sameShape } from "../tensor/layout.ts";
 import { scope } from "../tensor/scope.ts";
@@ -21,6 +21,16 @@ export interface LoadStateOptions {
 export interface LoadStateReport {
   readonly missing: readonly string[];
   readonly unexpected: readonly string[];
+}
+
+/**
+ * Children of a module that run one after the other, each reading what the one before gave, which nothing else reads:
+ * a convolution, then a batch norm, a ReLU, or both.
+ */
+export interface ConvolutionChain {
+  readonly convolution: string;
+  readonly norm?: string | undefined;
+  readonly activation?: string | undefined;
 }
 
 export abstract class Module {
@@ -74,6 +84,39 @@ export abstract class Module {
     }
     for (const [name, child] of this.#children) children.set(name, child);
     return children;
+  }
+
+  /**
+   * Puts another module in the place of the child of that name; the module must call it by `forward` alone. Throws
+   * when there is no such child.
+   */
+  replaceModule(name: string, module: Module): void {
+    if (!this.namedChildren().has(name))
+      throw new Error(
+        `${this.constructor.name}: has no child ${name}; it has ${[...this.namedChildren().keys()].join(", ") || "none"}`,
+      );
+    const [property, index] = name.split(".");
+    const list: unknown = Reflect.get(this, property);
+    if (this.#children.has(name)) this.#children.set(name, module);
+    else if (index !== undefined && Array.isArray(list)) list[Number(index)] = module;
+    else Reflect.set(this, name, module);
+  }
+
+  /**
+   * An independent copy: parameters, buffers and modules of its own, shared where they were shared; hooks stay behind.
+   * Whatever else a module keeps is shared with the original. Modules with `#private` fields of their own cannot be
+   * copied: make a new one and load the state.
+   */
+  copy(): this {
+    return this.#copy(new Map());
+  }
+
+  /**
+   * Which of its children `foldForInference` may make one: `Sequential` finds them, other modules name those that
+   * their `forward` calls in this order. None by default.
+   */
+  convolutionChains(): readonly ConvolutionChain[] {
+    return [];
   }
 
   /** This module under "" and all modules below it, by path. A module used twice appears under its first path. */
@@ -239,6 +282,40 @@ export abstract class Module {
 
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     return this.toString();
+  }
+
+  /** `copies` holds the copies of parameters, buffers and modules that were made already, by their originals. */
+  #copy(copies: Map<object, object>): this {
+    const once = <Item extends object>(original: Item, make: () => Item): Item => {
+      const known = copies.get(original);
+      if (known) return known as Item;
+      const made = make();
+      copies.set(original, made);
+      return made;
+    };
+    const copyTensor = (tensor: Tensor): Tensor => noGrad(() => clone(tensor));
+    const copyParameter = (parameter: Parameter): Parameter => {
+      const fresh = new Parameter(copyTensor(parameter));
+      fresh.requiresGrad = parameter.requiresGrad;
+      return fresh;
+    };
+    const copyValue = (value: unknown): unknown => {
+      if (Array.isArray(value)) return value.map(copyValue);
+      if (value instanceof Parameter) return once(value, () => copyParameter(value));
+      return value instanceof Module ? value.#copy(copies) : value;
+    };
+    return once<this>(this, () => {
+      // Module's constructor alone: that of the class would want its arguments, and draw random numbers.
+      const fresh: this = Reflect.construct(Module, [], this.constructor);
+      for (const name of Object.keys(this)) Reflect.set(fresh, name, copyValue(Reflect.get(this, name)));
+      for (const [name, buffer] of this.#buffers)
+        fresh.#buffers.set(
+          name,
+          once(buffer, () => copyTensor(buffer).keep().setCategory("weights")),
+        );
+      for (const [name, child] of this.#children) fresh.#children.set(name, child.#copy(copies));
+      return fresh;
+    });
   }
 
   #ownParameters(): Map<string, Parameter> {
