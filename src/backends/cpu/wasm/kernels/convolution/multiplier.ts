@@ -5,7 +5,7 @@
 import type { HostView } from "../../../../backend.ts";
 import type { Conv2dAttributes } from "../../../loops/conv2d.ts";
 import { ModuleBuilder } from "../../encoder/index.ts";
-import { addressOf, type WasmFunction, type WasmRuntime } from "../../runtime.ts";
+import { addressOf, grainOf, type WasmFunction, type WasmRuntime } from "../../runtime.ts";
 import { defineCopyRow, definePackSliver, definePrepare } from "./gather.ts";
 import { defineJoinPlanes } from "./joinPlanes.ts";
 import { defineNarrowProduct } from "./narrow.ts";
@@ -16,7 +16,7 @@ import { PlanCache } from "./planCache.ts";
 import { defineGatheredProduct } from "./product.ts";
 import { writeIntegers } from "./record.ts";
 import { bytesOf, forwardProduct, inputGradientProducts, isDense, type WeightedProduct } from "./sizes.ts";
-import { columnsOf, dotStride, type TileShape } from "./tile.ts";
+import { columnsOf, dotStride, type TileShape, tileRows } from "./tile.ts";
 import { defineWeightGradient, dotSumBytes, dotsLayout } from "./weightGradient.ts";
 
 interface ProductPlan {
@@ -30,6 +30,8 @@ interface DotsPlan {
   readonly record: number;
   readonly items: number;
   readonly scratchBytes: number;
+  /** How long an item takes for a batch. */
+  readonly itemNanoseconds: number;
   /** Images whose positions are walked as one. */
   readonly batch: number;
   /** Batches whose gradient stays in the cache while all items read it. */
@@ -47,6 +49,8 @@ interface DotsPlan {
  * long as the gradient, which every item reads whole, is not read too often.
  */
 const [fewestRows, mostRows] = [32, 64];
+/** One multiply-add, and one float copied, of one thread at its best: for telling what is worth sharing. */
+const [multiplyNanoseconds, copyNanoseconds] = [0.02, 0.2];
 /** So few results make packing the gathered rows cost more than multiplying them. */
 const narrowResults = 12;
 /** Results of an item at least, so that gathering the rows stays a small share of it. */
@@ -131,7 +135,17 @@ export class Multiplier {
       this.#dotsPlan(x, gradient, weight, attributes, normed),
     );
     const { joinPlanes, weightGradient } = this.#functions();
-    const { record, items, scratchBytes, batch, batchesAtOnce, sumBytes, joinedRow, margin } = plan;
+    const {
+      record,
+      items,
+      scratchBytes,
+      itemNanoseconds,
+      batch,
+      batchesAtOnce,
+      sumBytes,
+      joinedRow,
+      margin,
+    } = plan;
     let rows = addressOf(gradient);
     const batches = Math.ceil(gradient.shape[0] / batch);
     if (joinedRow > 0) {
@@ -159,7 +173,8 @@ export class Multiplier {
     const operands = [record, addressOf(x), rows, addressOf(weight), coefficients, sums];
     for (let first = 0; first < batches; first += batchesAtOnce) {
       const last = Math.min(batches, first + batchesAtOnce);
-      this.#runtime.forRange(weightGradient, items, [...operands, first, last], { scratchBytes });
+      const grain = grainOf(itemNanoseconds * (last - first));
+      this.#runtime.forRange(weightGradient, items, [...operands, first, last], { scratchBytes, grain });
     }
   }
 
@@ -189,14 +204,17 @@ export class Multiplier {
     const { address, groups, panels, results, depth, itemBytes, itemImageBytes, narrow } = plan;
     const { packPanels, gatheredProduct, narrowProduct } = this.#functions();
     const packed = this.#runtime.scratch("conv2d panels", floatBytes * groups * results * depth);
-    this.#runtime.forRange(packPanels, groups * panels, [
-      ...[address, addressOf(weight), groupBytes, rowBytes, weightTable, packed],
-    ]);
+    const operands = [address, addressOf(weight), groupBytes, rowBytes, weightTable, packed];
+    const panelNanoseconds = copyNanoseconds * tileRows * depth;
+    this.#runtime.forRange(packPanels, groups * panels, operands, { grain: grainOf(panelNanoseconds) });
     this.#runtime.forRange(
       narrow ? narrowProduct : gatheredProduct,
       plan.items,
       [address, addressOf(source), packed, addressOf(target) + first, coefficients],
-      { scratchBytes: itemBytes + itemImageBytes },
+      {
+        scratchBytes: itemBytes + itemImageBytes,
+        grain: grainOf(multiplyNanoseconds * results * depth * plan.positionsPerItem),
+      },
     );
   }
 
@@ -260,6 +278,7 @@ export class Multiplier {
       record,
       items: groups * rowBlocks * resultBlocks,
       scratchBytes: packedBytes + plan.itemImageBytes + slackBytes,
+      itemNanoseconds: multiplyNanoseconds * resultsPerItem * rowsPerItem * batch * positions,
       batch,
       batchesAtOnce: Math.max(
         1,

@@ -148,6 +148,8 @@ export interface Plan {
   readonly itemImageBytes: number;
   /** Positions of an image that the product writes. */
   readonly positions: number;
+  /** Positions of an item, over the number of items that share them. */
+  readonly positionsPerItem: number;
   /** Read where it lies in the padded image, without slivers (narrow.ts). */
   readonly narrow: boolean;
   /** Scratch memory of an item besides the image. */
@@ -260,6 +262,7 @@ export function makePlan(
     positions: vertical.outputs * horizontal.outputs,
     items: groups * imageBlocks * rowBlocks * panelBlocks,
     itemImageBytes: inPlace ? 0 : imagesPerItem * imageBytes,
+    positionsPerItem: (imagesPerItem * rowsPerItem * horizontal.outputs) / panelBlocks,
     narrow,
     itemBytes: narrow
       ? results * (rowsPerItem * rowBytes + floatBytes * columnsOf(shape))
