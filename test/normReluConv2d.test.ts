@@ -4,7 +4,7 @@
  */
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { CpuBackend } from "../src/backends/cpu/index.ts";
+import { CpuBackend, createCpuBackend } from "../src/backends/cpu/index.ts";
 import {
   batchNorm,
   conv2d,
@@ -57,25 +57,30 @@ function opsOf(body: () => void): Set<string> {
 }
 
 describe("normReluConv2d", () => {
-  it("has the bits of batchNorm, relu and conv2d, forward and backward", () => {
+  const loops = createCpuBackend({ wasm: false });
+  it.each([
+    ["by the fast kernels", backend],
+    ["by plain loops", loops],
+  ])("has the bits of batchNorm, relu and conv2d, forward and backward, %s", (_, on) => {
     const check = ({ images, groups, inputs, outputs, window, extent, wider, seed, ...rest }: Drawn) => {
       const generator = new Generator(seed);
       const C = inputs * groups;
-      const memory = randn([images, C + wider, ...extent], { generator });
+      const options = { generator, backend: on };
+      const memory = randn([images, C + wider, ...extent], options);
       const [x, weight, bias, filter] = [
         memory.slice(1, wider, wider + C),
-        randn([C], { generator }),
-        randn([C], { generator }),
-        randn([outputs * groups, inputs, ...window], { generator }),
+        randn([C], options),
+        randn([C], options),
+        randn([outputs * groups, inputs, ...window], options),
       ].map((tensor) => {
         tensor.requiresGrad = true;
         return tensor;
       });
       const padding: Padding = [...rest.padding];
-      const options = { stride: rest.stride, dilation: rest.dilation, padding, groups };
-      const fused = normReluConv2d(x, filter, { weight, bias, ...options });
-      const apart = conv2d(relu(batchNorm(x, weight, bias)), filter, options);
-      const gradients = [randn(apart.shape, { generator })];
+      const sliding = { stride: rest.stride, dilation: rest.dilation, padding, groups };
+      const fused = normReluConv2d(x, filter, { weight, bias, ...sliding });
+      const apart = conv2d(relu(batchNorm(x, weight, bias)), filter, sliding);
+      const gradients = [randn(apart.shape, options)];
       const of = (y: Tensor) => [y, ...grad([y], [x, weight, bias, filter], { gradients })];
       const [one, three] = [of(fused), of(apart)].map((tensors) => tensors.map(numbers));
       expect(one).toEqual(three);

@@ -7,6 +7,12 @@ import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "./conv2d.ts";
 import { conv2dRelu } from "./conv2dRelu.ts";
 import { copy } from "./copy.ts";
 import { matmul } from "./matmul.ts";
+import {
+  normReluConv2d,
+  normReluConv2dWeightGradient,
+  normReluInputGradient,
+  normReluSums,
+} from "./normRelu.ts";
 import { pad } from "./pad.ts";
 import {
   avgPool2d,
@@ -37,6 +43,10 @@ export const loops = {
   maxPool2d,
   maxPool2dInputGradient,
   maxPool2dPick,
+  normReluConv2d,
+  normReluConv2dWeightGradient,
+  normReluInputGradient,
+  normReluSums,
   pad,
   sum,
 };
