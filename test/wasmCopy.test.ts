@@ -3,7 +3,7 @@
  * NaN, and what is not written stays NaN.
  */
 import fc from "fast-check";
-import { describe, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { HostView } from "../src/backends/backend.ts";
 import { loops } from "../src/backends/cpu/loops/index.ts";
 import { copyKernels } from "../src/backends/cpu/wasm/kernels/copy.ts";
@@ -66,6 +66,30 @@ describe("WebAssembly copies", () => {
           expectCopy(share(inputView(shape, "f32", from, 1)), share(outputView(shape, "f32", to)));
           expectCalls(fallback, false, "loops for the copy");
         }
+  });
+
+  it("keep all 32 bits of integers, also those that are NaN as f32", () => {
+    fc.assert(
+      fc.property(shapes, setting, (shape, { plans, seed }) => {
+        clear();
+        // The bits of the shared f32 views, seen as integers.
+        const asIntegers = (view: HostView): HostView => ({
+          ...view,
+          dtype: "i32",
+          data: new Int32Array(view.data.buffer, view.data.byteOffset, view.data.length),
+        });
+        const x = asIntegers(share(inputView(shape, "f32", plans[0], seed)));
+        for (let i = 0; i < x.data.length; i += 3) x.data[i] = i % 2 ? 0x7f800001 + i : -1 - i;
+        const output = asIntegers(share(outputView(shape, "f32", plans[1])));
+        const before = output.data.slice();
+        kernels.copy([x], output, {});
+        const wanted = { ...output, data: before };
+        loops.copy([x], wanted, {});
+        expect(output.data).toEqual(wanted.data);
+        fallback.calls = 0;
+      }),
+      runs,
+    );
   });
 
   it("join tensors along an axis", () => {

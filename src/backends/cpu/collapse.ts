@@ -8,34 +8,46 @@ export interface CollapsedLoop {
   readonly strides: number[][];
 }
 
-/** All operands must have the same shape. The result has no axis of extent 1; a scalar has no axes at all. */
-export function collapseAxes(operands: readonly Layout[]): CollapsedLoop {
-  const full = operands[0].shape;
-  // Made at their full length and cut: pushing onto an empty array reserves room for 17 numbers.
-  const shape = new Array<number>(full.length);
-  const strides = operands.map(() => new Array<number>(full.length));
-  let rank = 0;
-  for (let axis = 0; axis < full.length; axis++) {
-    const extent = full[axis];
-    if (extent === 1) continue;
-    const dense = rank > 0 && isDense(operands, strides, rank - 1, axis, extent);
-    if (!dense) rank += 1;
-    shape[rank - 1] = dense ? shape[rank - 1] * extent : extent;
-    for (let i = 0; i < operands.length; i++) strides[i][rank - 1] = operands[i].strides[axis];
+/**
+ * Collapses one call's axes after another's in the same memory: a kernel that takes less than a microsecond would
+ * spend much of it on arrays.
+ */
+export class AxisCollapser {
+  /** How many axes are left. */
+  rank = 0;
+  /** Extents, outermost first; those from `rank` on mean nothing. */
+  readonly shape: number[] = [];
+  /** By operand, then by axis. */
+  readonly strides: number[][] = [];
+
+  /** All operands must have the same shape. No axis of extent 1 is left; a scalar has no axes at all. */
+  collapse(first: Layout, others: readonly Layout[]): void {
+    const { shape, strides } = this;
+    const full = first.shape;
+    const operands = others.length + 1;
+    while (strides.length < operands) strides.push([]);
+    let rank = 0;
+    for (let axis = 0; axis < full.length; axis++) {
+      const extent = full[axis];
+      if (extent === 1) continue;
+      let isDense = rank > 0;
+      for (let i = 0; isDense && i < operands; i++)
+        isDense = strides[i][rank - 1] === (i === 0 ? first : others[i - 1]).strides[axis] * extent;
+      if (!isDense) rank += 1;
+      shape[rank - 1] = isDense ? shape[rank - 1] * extent : extent;
+      for (let i = 0; i < operands; i++)
+        strides[i][rank - 1] = (i === 0 ? first : others[i - 1]).strides[axis];
+    }
+    this.rank = rank;
   }
-  if (rank === full.length) return { shape, strides };
-  return { shape: shape.slice(0, rank), strides: strides.map((axes) => axes.slice(0, rank)) };
 }
 
-/** True when in every operand a step of the last merged axis is as long as the whole of `axis`. */
-function isDense(
-  operands: readonly Layout[],
-  strides: readonly (readonly number[])[],
-  last: number,
-  axis: number,
-  extent: number,
-): boolean {
-  for (let i = 0; i < operands.length; i++)
-    if (strides[i][last] !== operands[i].strides[axis] * extent) return false;
-  return true;
+/** The same for a single call. */
+export function collapseAxes(operands: readonly Layout[]): CollapsedLoop {
+  const axes = new AxisCollapser();
+  axes.collapse(operands[0], operands.slice(1));
+  return {
+    shape: axes.shape.slice(0, axes.rank),
+    strides: axes.strides.map((strides) => strides.slice(0, axes.rank)),
+  };
 }

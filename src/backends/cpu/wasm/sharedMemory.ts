@@ -37,9 +37,19 @@ function createView(dtype: DType, buffer: ArrayBufferLike, address: number, leng
 /** The smallest class of at least `bytes`: a multiple of an eighth of the power of two below it. */
 export function sizeClass(bytes: number): number {
   const wanted = Math.max(bytes, alignment);
-  const step = Math.max(alignment, 2 ** (Math.floor(Math.log2(wanted)) - 3));
+  // From 2 ** 32 on clz32 does not see the highest bit; such a request is refused, with its size.
+  const exponent = wanted < 2 ** 32 ? 31 - Math.clz32(wanted) : Math.floor(Math.log2(wanted));
+  const step = Math.max(alignment, 2 ** (exponent - 3));
   return Math.ceil(wanted / step) * step;
 }
+
+interface MadeArray {
+  readonly dtype: DType;
+  readonly array: TypedArray;
+}
+
+/** Arrays that an address keeps. */
+const arraysKept = 4;
 
 /** Free memory of any size. */
 interface Span {
@@ -56,8 +66,10 @@ export class SharedMemory implements HostMemory {
   /** What was left when free blocks were joined, by address. */
   #spans: Span[] = [];
   readonly #maximumPages: number;
-  /** By address, the array that was made last. */
-  readonly #lastArrays = new Map<number, { readonly dtype: DType; readonly array: TypedArray }>();
+  /** By address, the arrays that were made last, the latest first: networks that take turns want different ones. */
+  readonly #lastArrays = new Map<number, MadeArray[]>();
+  /** The buffer object that `holds` found last. */
+  #lastBuffer: ArrayBufferLike | null = null;
   /**
    * The buffer objects that arrays were made on. V8 gives every shared memory a new one when any of them grows,
    * another backend's or another library's; arrays on an older one still see the same bytes.
@@ -84,12 +96,18 @@ export class SharedMemory implements HostMemory {
   allocate(dtype: DType, length: number): TypedArray {
     const address = this.allocateBytes(length * bytesPerElement(dtype));
     // Steps repeat: the same block goes to a tensor of the same kind again and again, and can keep its array.
-    const last = this.#lastArrays.get(address);
-    if (last?.dtype === dtype && last.array.length === length) return last.array;
+    const made = this.#lastArrays.get(address);
+    if (made)
+      for (const { dtype: known, array } of made)
+        if (known === dtype && array.length === length) return array;
     const { buffer } = this.memory;
     this.#buffers.add(buffer);
     const array = createView(dtype, buffer, address, length);
-    this.#lastArrays.set(address, { dtype, array });
+    if (!made) this.#lastArrays.set(address, [{ dtype, array }]);
+    else {
+      made.unshift({ dtype, array });
+      if (made.length > arraysKept) made.pop();
+    }
     return array;
   }
 
@@ -123,7 +141,10 @@ export class SharedMemory implements HostMemory {
 
   /** True when the array lies in this memory, so that a kernel can be given its address. */
   holds({ buffer }: TypedArray): boolean {
-    return this.#buffers.has(buffer);
+    if (buffer === this.#lastBuffer) return true;
+    if (!this.#buffers.has(buffer)) return false;
+    this.#lastBuffer = buffer;
+    return true;
   }
 
   /** Moves the end of the memory so that `size` bytes fit. False when it cannot. */

@@ -37,11 +37,27 @@ export function copyKernels(
 ): CopyKernels {
   const move = pointwiseKernel(runtime, (inputs, output) => fallback.copy(inputs, output, {}));
 
-  const copy: CopyKernels["copy"] = ([input], output) => {
-    // Axes in the order of the output's memory, so that the densest is the innermost.
-    const order = output.shape.map((_, axis) => axis).sort((a, b) => output.strides[b] - output.strides[a]);
+  const copy: CopyKernels["copy"] = (inputs, output) => {
+    const [input] = inputs;
+    const { dtype } = output;
+    // Bytes are best copied by TypedArray.set, as the loops do, and f64 too.
+    if (dtype !== "f32" && dtype !== "i32") {
+      fallback.copy(inputs, output, {});
+      return;
+    }
+    const { strides } = output;
+    let isInOrder = true;
+    for (let axis = 1; axis < strides.length; axis++)
+      if (strides[axis] > strides[axis - 1]) isInOrder = false;
+    if (isInOrder && dtype === "f32") {
+      move(inputs, output, identity);
+      return;
+    }
+    // Axes in the order of the output's memory, so that the densest is the innermost; all 32 bits are copied alike.
+    const order = output.shape.map((_, axis) => axis).sort((a, b) => strides[b] - strides[a]);
     const inOrder = (view: HostView): HostView => ({
       ...view,
+      dtype: "f32",
       shape: order.map((axis) => view.shape[axis]),
       strides: order.map((axis) => view.strides[axis]),
     });

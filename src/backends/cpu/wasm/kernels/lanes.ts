@@ -28,13 +28,15 @@ type Vector = Local<"v128">;
 /** Where inputs and run-time numbers are found. */
 export interface Sources extends Lanes {
   readonly input: (index: number) => Vector;
+  /** True when `input` gives integers from 0 to 255 in i32 lanes. Default: all inputs are f32. */
+  readonly isByte?: (index: number) => boolean;
   readonly parameter: (index: number) => Vector;
 }
 
-/** A subexpression in lanes, and whether they are all ones or all zeros. */
+/** A subexpression in lanes: f32, or i32 that are all ones or all zeros, or i32 from 0 to 255. */
 interface Value {
   readonly vector: Vector;
-  readonly isMask: boolean;
+  readonly kind: "number" | "mask" | "byte";
 }
 
 const elementary: readonly UnaryFunction[] = ["exp", "log", "tanh", "sigmoid", "softplus"];
@@ -153,59 +155,100 @@ export function prepare(e: Expression): {
 const comparisons: readonly BinaryFunction[] = ["less", "lessEqual", "equal", "notEqual"];
 const isZero = (e: Expression): boolean => e.kind === "constant" && Object.is(e.value, 0);
 
+/** Whether the expression gives integers from 0 to 255, as far as can be told from the inputs that do. */
+export function isByteValued(e: Expression, isByte: (input: number) => boolean): boolean {
+  switch (e.kind) {
+    case "input":
+      return isByte(e.index);
+    case "constant":
+      return Number.isInteger(e.value) && e.value >= 0 && e.value <= 255;
+    case "binary":
+      return comparisons.includes(e.name);
+    case "select":
+      return isByteValued(e.yes, isByte) && isByteValued(e.no, isByte);
+    default:
+      return false;
+  }
+}
+
 /** Writes the arithmetic of `e` and gives its value; a subexpression that occurs twice is computed once. */
 export function printLanes(e: Expression, sources: Sources): Vector {
-  const { f, constant } = sources;
-  const { v128, f32x4 } = f;
+  const printer = lanePrinter(sources);
+  return printer.numberOf(printer.print(e));
+}
+
+/** The same for what `isByteValued`, as i32 lanes. */
+export function printByteLanes(e: Expression, sources: Sources): Vector {
+  const printer = lanePrinter(sources);
+  return printer.byteOf(printer.print(e));
+}
+
+function lanePrinter(sources: Sources) {
+  const { f, constant, bits } = sources;
+  const { v128, f32x4, i32x4 } = f;
   const known = new Map<string, Value>();
   const local = (value: Operand<"v128">): Vector => ("index" in value ? value : f.let(value));
-  const once = (key: string, isMask: boolean, compute: () => Operand<"v128">): Value => {
-    const value = known.get(key) ?? { vector: local(compute()), isMask };
+  const once = (key: string, kind: Value["kind"], compute: () => Operand<"v128">): Value => {
+    const value = known.get(key) ?? { vector: local(compute()), kind };
     known.set(key, value);
     return value;
   };
-  const numberOf = ({ vector, isMask }: Value): Vector =>
-    isMask ? once(`number ${vector.index}`, false, () => v128.and(vector, constant(1))).vector : vector;
-  const maskOf = ({ vector, isMask }: Value): Vector =>
-    isMask ? vector : once(`mask ${vector.index}`, true, () => f32x4.ne(vector, constant(0))).vector;
+  const numberOf = ({ vector, kind }: Value): Vector => {
+    if (kind === "number") return vector;
+    return once(`number ${vector.index}`, "number", () =>
+      kind === "mask" ? v128.and(vector, constant(1)) : f32x4.convert_i32x4_s(vector),
+    ).vector;
+  };
+  const maskOf = ({ vector, kind }: Value): Vector => {
+    if (kind === "mask") return vector;
+    return once(`mask ${vector.index}`, "mask", () =>
+      kind === "number" ? f32x4.ne(vector, constant(0)) : i32x4.ne(vector, bits(0)),
+    ).vector;
+  };
+  const byteOf = ({ vector, kind }: Value): Vector => {
+    if (kind === "byte") return vector;
+    return local(kind === "mask" ? v128.and(vector, bits(1)) : i32x4.trunc_sat_f32x4_s(vector));
+  };
   const number = (node: Expression): Vector => numberOf(print(node));
 
   const print = (node: Expression): Value => {
     switch (node.kind) {
       case "input":
-        return { vector: sources.input(node.index), isMask: false };
+        return {
+          vector: sources.input(node.index),
+          kind: sources.isByte?.(node.index) ? "byte" : "number",
+        };
       case "parameter":
-        return { vector: sources.parameter(node.index), isMask: false };
+        return { vector: sources.parameter(node.index), kind: "number" };
       case "constant":
-        return once(`constant ${Object.is(node.value, -0) ? "-0" : node.value}`, false, () =>
+        return once(`constant ${Object.is(node.value, -0) ? "-0" : node.value}`, "number", () =>
           constant(node.value),
         );
       case "unary": {
         const x = number(node.x);
-        return once(`${node.name} ${x.index}`, false, () => unaryLanes(sources, node.name, x));
+        return once(`${node.name} ${x.index}`, "number", () => unaryLanes(sources, node.name, x));
       }
       case "binary": {
         const [a, b] = [number(node.a), number(node.b)];
-        const isMask = comparisons.includes(node.name);
-        return once(`${node.name} ${a.index} ${b.index}`, isMask, () =>
-          binaryLanes(sources, node.name, a, b),
-        );
+        const kind = comparisons.includes(node.name) ? "mask" : "number";
+        return once(`${node.name} ${a.index} ${b.index}`, kind, () => binaryLanes(sources, node.name, a, b));
       }
       case "select": {
         const test = maskOf(print(node.test));
         // Blending takes three instructions without AVX-512, masking one.
         if (isZero(node.yes)) {
           const no = number(node.no);
-          return once(`unless ${test.index} ${no.index}`, false, () => v128.andnot(no, test));
+          return once(`unless ${test.index} ${no.index}`, "number", () => v128.andnot(no, test));
         }
         const yes = number(node.yes);
-        if (isZero(node.no)) return once(`when ${test.index} ${yes.index}`, false, () => v128.and(yes, test));
+        if (isZero(node.no))
+          return once(`when ${test.index} ${yes.index}`, "number", () => v128.and(yes, test));
         const no = number(node.no);
-        return once(`select ${test.index} ${yes.index} ${no.index}`, false, () =>
+        return once(`select ${test.index} ${yes.index} ${no.index}`, "number", () =>
           v128.bitselect(yes, no, test),
         );
       }
     }
   };
-  return number(e);
+  return { print, numberOf, byteOf };
 }
