@@ -125,19 +125,25 @@ export function normReluKernels(runtime: WasmRuntime): NormReluKernels {
     return compiled;
   };
 
-  /** Writes the norm's coefficients; `gradient` gives the other three of a channel from its scale. */
+  /**
+   * Writes the norm's coefficients of every channel, and gives their address.
+   *
+   * @param gradient writes the other three of a channel to `values` from `first` on; `inverse` is that of its deviation
+   */
   function coefficientsOf(
     [, weight, bias, , statistics]: readonly HostView[],
     epsilon: number,
-    gradient: (c: number, inverse: number) => readonly number[],
+    gradient?: (c: number, inverse: number, values: Float32Array, first: number) => void,
   ): number {
     const [C] = weight.shape;
     const address = runtime.scratch("normRelu coefficients", floatBytes * coefficientFloats * C);
     const values = new Float32Array(runtime.memory.memory.buffer, address, coefficientFloats * C);
-    for (let c = 0; c < C; c++) {
+    for (let c = 0, i = 0; c < C; c++, i += coefficientFloats) {
       const deviation = Math.sqrt(at(statistics, c, 1) + epsilon);
-      const norm = [at(statistics, c), at(weight, c) / deviation, at(bias, c)];
-      values.set([...norm, ...gradient(c, 1 / deviation)], coefficientFloats * c);
+      values[i] = at(statistics, c);
+      values[i + 1] = at(weight, c) / deviation;
+      values[i + 2] = at(bias, c);
+      gradient?.(c, 1 / deviation, values, i + 3);
     }
     return address;
   }
@@ -150,7 +156,7 @@ export function normReluKernels(runtime: WasmRuntime): NormReluKernels {
     const [N, C] = x.shape;
     const { rows, columns } = layout;
     const totalsAt = runtime.scratch("normRelu totals", 32 * C);
-    const coefficients = coefficientsOf(inputs, attributes.epsilon, () => []);
+    const coefficients = coefficientsOf(inputs, attributes.epsilon);
     const args = [...placeOf(x), N, rows, columns, totalsAt, coefficients, ...placeOf(gradient)];
     const grain = grainOf(sumNanoseconds(N * rows * columns));
     runtime.forRange(ranges().maskedProducts, C, args, { grain });
@@ -175,9 +181,11 @@ export function normReluKernels(runtime: WasmRuntime): NormReluKernels {
     const [N, C] = x.shape;
     const count = layout ? N * layout.rows * layout.columns : 0;
     if (!layout || count < fewestValues) return reference(inputs, output, attributes);
-    const coefficients = coefficientsOf(inputs, attributes.epsilon, (c, inverse) => {
+    const coefficients = coefficientsOf(inputs, attributes.epsilon, (c, inverse, values, first) => {
       const scale = at(weight, c) * inverse;
-      return [-scale * inverse * (at(totals, c, 1) / count), -scale * (at(totals, c) / count), scale];
+      values[first] = -scale * inverse * (at(totals, c, 1) / count);
+      values[first + 1] = -scale * (at(totals, c) / count);
+      values[first + 2] = scale;
     });
     const { rows, columns } = layout;
     const places = [...placeOf(x), ...placeOf(output), ...placeOf(gradient)];
