@@ -26,7 +26,7 @@ const strides = { from: "i32", fromStep: "i32", to: "i32", toStep: "i32" } as co
  * `copyRow(from, fromStep, to, toStep, columns)` for other functions of the module. Rows of four or more floats
  * without gaps are copied in vectors; the last one overlaps the one before instead of being narrow.
  */
-export function defineCopyRow(module: ModuleBuilder) {
+function defineCopyRow(module: ModuleBuilder) {
   return module.func(
     "copyRow",
     { params: { ...strides, columns: "i32" }, exported: false },

@@ -19,7 +19,7 @@
 import type { HostView } from "../../../backend.ts";
 import type { Pool2dAttributes } from "../../loops/poolWindows.ts";
 import { ModuleBuilder } from "../encoder/index.ts";
-import { grainOf, type WasmRuntime } from "../runtime.ts";
+import { grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
 import { defineGradient } from "./poolOverlappingGradient.ts";
 import {
   fill,
@@ -94,8 +94,15 @@ function defineMaximum(module: ModuleBuilder, careful: boolean) {
   });
 }
 
-/** Compiles them. */
-export function overlappingPools(runtime: WasmRuntime): OverlappingPools {
+/** Ranges of planes, counted through all images. */
+interface Ranges {
+  /** (x..., y..., geometry) */
+  readonly maximumPlanes: RangeFunction;
+  /** (x..., gradient..., y..., geometry, refused): stores 1 at `refused` where planes are left to the loops. */
+  readonly gradientPlanes: RangeFunction;
+}
+
+function compile(runtime: WasmRuntime): Ranges {
   const module = new ModuleBuilder("poolOverlapping");
   runtime.importMemory(module);
   const [maximum, carefulMaximum] = [defineMaximum(module, false), defineMaximum(module, true)];
@@ -140,6 +147,16 @@ export function overlappingPools(runtime: WasmRuntime): OverlappingPools {
   );
 
   const { maximumPlanes, gradientPlanes } = runtime.instantiate(module);
+  return { maximumPlanes, gradientPlanes };
+}
+
+/** The kernels, compiled when they first run. */
+export function overlappingPools(runtime: WasmRuntime): OverlappingPools {
+  let compiled: Ranges | undefined;
+  const ranges = (): Ranges => {
+    compiled ??= compile(runtime);
+    return compiled;
+  };
 
   /** A line holds the columns of whole groups of windows and of the image, margins included. */
   function geometryOf({ shape }: HostView, [, , P, Q]: readonly number[], { padding }: Pool2dAttributes) {
@@ -158,7 +175,7 @@ export function overlappingPools(runtime: WasmRuntime): OverlappingPools {
     maximum(x, output, attributes) {
       const [N, C, H, W] = x.shape;
       const { args, lineBytes } = geometryOf(x, output.shape, attributes);
-      runtime.forRange(maximumPlanes, N * C, [...placeOf(x), ...placeOf(output), ...args], {
+      runtime.forRange(ranges().maximumPlanes, N * C, [...placeOf(x), ...placeOf(output), ...args], {
         scratchBytes: 2 * lineBytes,
         grain: grainOf(0.2 * H * W),
       });
@@ -171,7 +188,7 @@ export function overlappingPools(runtime: WasmRuntime): OverlappingPools {
       const flag = new Int32Array(runtime.memory.memory.buffer, refused, 1);
       flag[0] = 0;
       const places = [...placeOf(x), ...placeOf(gradient), ...placeOf(output)];
-      runtime.forRange(gradientPlanes, N * C, [...places, ...args, refused], {
+      runtime.forRange(ranges().gradientPlanes, N * C, [...places, ...args, refused], {
         scratchBytes: 3 * lineBytes,
         grain: grainOf(0.5 * H * W),
       });
