@@ -37,9 +37,11 @@ function createView(dtype: DType, buffer: ArrayBufferLike, address: number, leng
 /** The smallest class of at least `bytes`: a multiple of an eighth of the power of two below it. */
 export function sizeClass(bytes: number): number {
   const wanted = Math.max(bytes, alignment);
-  // From 2 ** 32 on clz32 does not see the highest bit; such a request is refused, with its size.
-  const exponent = wanted < 2 ** 32 ? 31 - Math.clz32(wanted) : Math.floor(Math.log2(wanted));
-  const step = Math.max(alignment, 2 ** (exponent - 3));
+  // A power of two by shifting, since every tensor comes by here; clz32 sees 32 bits, and more are refused later.
+  const step =
+    wanted < 2 ** 32
+      ? Math.max(alignment, 1 << (28 - Math.clz32(wanted)))
+      : 2 ** (Math.floor(Math.log2(wanted)) - 3);
   return Math.ceil(wanted / step) * step;
 }
 
