@@ -14,7 +14,7 @@
  *     x += y 0.11 (2.6)           into channels 0.11 (2.7)      momentum 0.18 (3.5), parameter step 0.11 (2.6)
  *     exp 0.85 (14)               log 1.6 (11)                  sigmoid 0.86 (15), silu 0.94 (16)
  *     tanh 1.7 (22)               softplus 2.5 (29)             mish 6.1 (58)
- *     x < y as bool 0.15 (2.5)    where(bool, x, y) 0.24 (3.0)  not, of bool 0.19 (1.8)
+ *     x < y as bool 0.15 (2.8)    where(bool, x, y) 0.20 (3.3)  x = 0 of bools 0.19 (1.8)
  *
  * One vector per turn instead of four takes 15 to 40 per cent longer; in the elementary functions more than one
  * changes nothing or spills registers. The first call of a pattern costs 1 to 6 ms, a small one

@@ -11,7 +11,7 @@
  *
  *     avgPool2d 2 x 2       3.1 -> 0.12     2.9 -> 0.19     gradient     4.1 -> 0.13     3.7 -> 0.25
  *     maxPool2d 2 x 2       5.3 -> 0.22     5.1 -> 0.23     gradient     5.6 -> 0.27     5.3 -> 0.47
- *     maxPool2d 3 x 3      13.7 -> 0.3     15   -> 0.19     gradient    13.8 -> 0.7     14.6 -> 0.57
+ *     maxPool2d 3 x 3      13.7 -> 0.37    15   -> 0.23     gradient    13.8 -> 1.5     14.6 -> 0.60
  *     one window            1.3 -> 0.09     1.2 -> 0.10
  */
 import type { HostKernel, HostView } from "../../../backend.ts";
