@@ -1,4 +1,5 @@
 /** Runs the same work of several libraries in turn, so that whatever else the machine does hits all alike. */
+import { setTimeout } from "node:timers/promises";
 import { quantile } from "./paired.ts";
 import type { Peer, PeerName, RemoteWorkload } from "./peers/peer.ts";
 import type { Task } from "./peers/task.ts";
@@ -42,6 +43,11 @@ export interface Comparison {
 
 /** Work shorter than this is repeated within a run: timers and pipes must not count. */
 const chunkMilliseconds = 30;
+
+/** What a library runs before it is measured. */
+const warmUpMilliseconds = 400;
+/** Threads of the library whose turn it was may go on looking for work for a while, on cores that the next one needs. */
+const settleMilliseconds = 20;
 
 interface Participant {
   readonly workload: RemoteWorkload;
@@ -93,10 +99,14 @@ async function measure(
   { rounds, budget }: AlternateOptions,
 ): Promise<void> {
   for (const one of participants) {
-    const first = await one.workload.run(1);
-    one.repeats = Math.max(1, Math.min(1000, Math.round(chunkMilliseconds / first)));
-    // Code that is compiled while it runs is faster the second time.
-    if (first < budget / 4) await one.workload.run(one.repeats);
+    let milliseconds = await one.workload.run(1);
+    // Code that is compiled while it runs is faster later on, and how often it fits a run is known only then.
+    for (let spent = milliseconds; spent < Math.min(warmUpMilliseconds, budget / 4); ) {
+      const repeats = Math.max(1, Math.round(chunkMilliseconds / milliseconds));
+      milliseconds = await one.workload.run(repeats);
+      spent += repeats * milliseconds;
+    }
+    one.repeats = Math.max(1, Math.min(1000, Math.round(chunkMilliseconds / milliseconds)));
   }
   for (let round = 0; round < rounds; round++) {
     const [ours, ...others] = participants;
@@ -104,6 +114,7 @@ async function measure(
     if (!ours || (left.length === 0 && ours.spent >= budget)) return;
     const inTurn = round % 2 === 0 ? [ours, ...left] : [...left.reverse(), ours];
     for (const one of inTurn) {
+      await setTimeout(settleMilliseconds);
       const milliseconds = await one.workload.run(one.repeats);
       one.times[round] = milliseconds;
       one.spent += one.repeats * milliseconds;
