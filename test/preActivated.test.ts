@@ -132,6 +132,29 @@ describe("preActivated", () => {
     expect(() => preActivated(randn([1, 3, 1, 1]), three)).toThrow("one value per channel");
   });
 
+  it("evaluates by the running statistics as they are now", () => {
+    const three = layers();
+    const x = randn([4, 3, 5, 5]);
+    const evaluate = () => {
+      for (const module of [three.norm, three.activation, three.conv]) module.eval();
+      return scope(() => noGrad(() => preActivated(x, three).dataSync()));
+    };
+    const apart = () =>
+      noGrad(() => three.conv.forward(three.activation.forward(three.norm.forward(x))).dataSync());
+    for (let step = 0; step < 3; step++) {
+      const [got, want] = [evaluate(), apart()];
+      expect(evaluate()).toEqual(got);
+      for (const [i, value] of got.entries()) expect(value).toBeCloseTo(want[i], 4);
+      three.norm.train();
+      preActivated(randn([4, 3, 5, 5]), three);
+    }
+    const other = layers().norm;
+    other.buffer("running_mean").backend.write(other.buffer("running_mean").storage.buffer, [3, 2, 1]);
+    three.norm.loadStateDict(other.stateDict());
+    const [got, want] = [evaluate(), apart()];
+    for (const [i, value] of got.entries()) expect(value).toBeCloseTo(want[i], 4);
+  });
+
   it("moves the running statistics as the layer does", () => {
     const [fused, apart] = [layers(), layers()];
     const x = randn([4, 3, 5, 5]);

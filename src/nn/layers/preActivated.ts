@@ -7,6 +7,7 @@ import {
   normReluConv2d,
   stack,
 } from "../../autograd/index.ts";
+import type { Storage } from "../../tensor/storage.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { ReLU } from "./activations.ts";
 import { BatchNorm2d } from "./batchNorm2d.ts";
@@ -33,6 +34,29 @@ function mayFuse(x: Tensor, { norm, activation, conv }: PreActivatedLayers): boo
   return !watched && plain && !hooked && fits && conv.bias === null && x.size > norm.channels;
 }
 
+/** Running statistics as the op takes them, and of which state of the buffers. */
+interface Stacked {
+  readonly statistics: Tensor;
+  readonly storages: readonly Storage[];
+  readonly versions: readonly number[];
+}
+
+const stackedByNorm = new WeakMap<BatchNorm2d, Stacked>();
+
+/** `[running mean, running variance]`, `[2, C]`: stacked anew only when one of them was written. */
+function runningStatistics(norm: BatchNorm2d): Tensor {
+  const buffers = [norm.buffer("running_mean"), norm.buffer("running_var")];
+  const known = stackedByNorm.get(norm);
+  const isSame = buffers.every(
+    ({ storage }, i) => storage === known?.storages[i] && storage.version === known.versions[i],
+  );
+  if (known && isSame && !known.statistics.storage.freed) return known.statistics;
+  const statistics = noGrad(() => stack(buffers)).keep();
+  const storages = buffers.map(({ storage }) => storage);
+  stackedByNorm.set(norm, { statistics, storages, versions: storages.map(({ version }) => version) });
+  return statistics;
+}
+
 /**
  * conv(relu(norm(x))) with the same numbers as the layers one after the other. While training, and for inference
  * without gradients, neither the norm nor the ReLU is kept: the convolution applies them while it reads `x`
@@ -42,9 +66,7 @@ export function preActivated(x: Tensor, layers: PreActivatedLayers): Tensor {
   const { norm, activation, conv } = layers;
   if (!mayFuse(x, layers) || (!norm.training && isGradEnabled()))
     return conv.forward(activation.forward(norm.forward(x)));
-  const statistics = norm.training
-    ? norm.batchStatistics(x)
-    : noGrad(() => stack([norm.buffer("running_mean"), norm.buffer("running_var")]));
+  const statistics = norm.training ? norm.batchStatistics(x) : runningStatistics(norm);
   const { weight, bias, eps: epsilon } = norm;
   const { stride, padding, dilation, groups } = conv.options;
   const window = { stride, padding, dilation, groups };

@@ -13,13 +13,15 @@ import { columnsOf, type TileShape, tileRows } from "./tile.ts";
 
 export const floatBytes = 4;
 
-/** With so many results or fewer, slivers would cost as much as they save: two panels. */
-const narrowResults = 2 * tileRows;
+/** With so many results or fewer, slivers cost as much as they save. */
+const narrowResults = 12;
+/** With so many or fewer they cost a little more than computing margins of this share, and throwing them away. */
+const [wideResults, largestMargin] = [32, 0.15];
 
 /** Positions of an item: enough to be worth handing out, few enough that its image stays in the second cache. */
 const positionsPerItem = 512;
-/** The same for few results, whose images are small and whose margins weigh more. */
-const narrowPositions = 4096;
+/** An image that is read in place again and again stays in the second cache. */
+const narrowImageBytes = 384 * 1024;
 /** So many items let threads share evenly; with fewer, the results are split too, and the image gathered for each part. */
 const enoughItems = 4;
 /** Panels of an item at least, so that gathering stays a small share of it. */
@@ -163,14 +165,27 @@ function panelsOf(rows: number): { panels: number; tall: number; height: number 
 }
 
 /** Cuts the images into items: some images each, or some rows of one. */
-function cut({ images, vertical, horizontal }: GatherSizes, narrow: boolean) {
+function cut(sizes: GatherSizes, narrow: boolean) {
+  const { images, vertical, horizontal } = sizes;
+  if (narrow) return { imagesPerItem: 1, rowsPerItem: narrowRows(sizes) };
   const positions = vertical.outputs * horizontal.outputs;
-  const wanted = narrow ? narrowPositions : positionsPerItem;
-  const imageBlocks = narrow ? images : Math.max(1, Math.ceil((images * positions) / wanted));
-  const imagesPerItem = Math.ceil(images / imageBlocks);
-  const rowBlocks = imagesPerItem > 1 ? 1 : Math.ceil(positions / wanted);
+  const imagesPerItem = Math.ceil(images / Math.max(1, Math.ceil((images * positions) / positionsPerItem)));
+  const rowBlocks = imagesPerItem > 1 ? 1 : Math.ceil(positions / positionsPerItem);
   const rowsPerItem = Math.ceil(vertical.outputs / Math.min(rowBlocks, vertical.outputs));
   return { imagesPerItem, rowsPerItem };
+}
+
+/** Whether an image is read where it lies, margins and all: they must not be much of what is computed. */
+function isNarrow(results: number, { outputs, length }: GatherAxis): boolean {
+  return results <= narrowResults || (results <= wideResults && length <= (1 + largestMargin) * outputs);
+}
+
+/** Rows of an item that is read in place: its image stays in the second cache, and there are items for all threads. */
+function narrowRows({ images, groups, channels, vertical, horizontal }: GatherSizes): number {
+  const rowBytes = floatBytes * channels * vertical.stride * horizontal.stride * horizontal.length;
+  const most = Math.max(1, Math.floor(narrowImageBytes / rowBytes) - vertical.reach);
+  const blocks = Math.max(Math.ceil(vertical.outputs / most), Math.ceil(enoughItems / (groups * images)));
+  return Math.ceil(vertical.outputs / Math.min(blocks, vertical.outputs));
 }
 
 /** How many of four gathered columns follow the first without a gap, if the rest follow each other too; else 0. */
@@ -199,8 +214,7 @@ export function makePlan(
 ): Plan {
   const { images, groups, channels, results, vertical, horizontal, taps, inPlace, source, target } = sizes;
   const depth = channels * taps.length;
-  const narrow =
-    !whole && !inPlace && results <= narrowResults && depth <= largestBlock && target.column === floatBytes;
+  const narrow = !whole && !inPlace && isNarrow(results, horizontal) && target.column === floatBytes;
   const { imagesPerItem, rowsPerItem } = whole
     ? { imagesPerItem: whole.images, rowsPerItem: vertical.outputs }
     : cut(sizes, narrow);
@@ -209,7 +223,7 @@ export function makePlan(
   const phaseBytes = planeRows * rowBytes;
   const channelBytes = inPlace ? source.channel : phaseBytes * vertical.stride * horizontal.stride;
   const imageBytes = inPlace ? source.image : channelBytes * (whole?.channels ?? channels);
-  const block = Math.ceil(depth / Math.ceil(depth / largestBlock));
+  const block = narrow ? depth : Math.ceil(depth / Math.ceil(depth / largestBlock));
   const rowTable = writeIntegers(
     runtime,
     Array.from({ length: channels }, (_, c) =>
