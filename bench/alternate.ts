@@ -74,15 +74,41 @@ function isClose(ours: readonly number[], theirs: readonly number[], updates: nu
   );
 }
 
-/** Throws when a library computes something else: the time of other work is no comparison. */
-async function checkSame(subject: string, participants: readonly Participant[], checks: number) {
+/** The result of a library's work, or null for one that lacks a part of it and finds that out only now. */
+async function resultOf(
+  { workload }: Participant,
+  notCompared: NotCompared[],
+): Promise<readonly number[] | null> {
+  try {
+    return await workload.check();
+  } catch (error) {
+    const { name: peer, threads } = workload.peer;
+    notCompared.push({ peer, threads, reason: messageOf(error) });
+    return null;
+  }
+}
+
+/**
+ * Those that do the same work, ours first. Throws when a library computes something else: the time of other work is
+ * no comparison.
+ */
+async function checkSame(
+  subject: string,
+  participants: readonly Participant[],
+  checks: number,
+  notCompared: NotCompared[],
+): Promise<Participant[]> {
   const [ours, ...others] = participants;
-  if (!ours || others.length === 0) return;
+  if (!ours || others.length === 0) return [...participants];
+  let left = others;
   for (let i = 0; i < checks; i++) {
     const own = await ours.workload.check();
-    for (const { workload } of others) {
-      const { parameters, peer } = workload;
-      const theirs = await workload.check();
+    const able: Participant[] = [];
+    for (const other of left) {
+      const { parameters, peer } = other.workload;
+      const theirs = await resultOf(other, notCompared);
+      if (!theirs) continue;
+      able.push(other);
       if (isClose(own, theirs, i) && (parameters === undefined || parameters === ours.workload.parameters))
         continue;
       throw new Error(
@@ -91,7 +117,9 @@ async function checkSame(subject: string, participants: readonly Participant[], 
           `${ours.workload.parameters ?? "no"}; make bench/peers/ do the same`,
       );
     }
+    left = able;
   }
+  return [ours, ...left];
 }
 
 async function measure(
@@ -167,11 +195,11 @@ export async function alternate(
         notCompared.push({ peer: peer.name, threads: peer.threads, reason: messageOf(error) });
       }
     }
-    await checkSame(subject, participants, options.checks ?? 1);
-    await measure(participants, options);
-    const [ours] = participants;
+    const able = await checkSame(subject, participants, options.checks ?? 1, notCompared);
+    await measure(able, options);
+    const [ours] = able;
     if (!ours) throw new Error(`bench: no library for "${subject}"`);
-    const timings = participants.map((one) => timingOf(one, ours));
+    const timings = able.map((one) => timingOf(one, ours));
     const figures = timings.slice(1).map((one) => `${one.peer} x${one.speedOfOurs.toPrecision(3)}`);
     console.error(`${subject}: ${(timings[0]?.milliseconds ?? 0).toPrecision(3)} ms; ${figures.join(", ")}`);
     return { timings, notCompared };
