@@ -3,15 +3,13 @@
  * gradient; its pass over the output touches nothing else, however it is cut.
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { HostView } from "../src/backends/backend.ts";
-import { CpuBackend } from "../src/backends/cpu/index.ts";
 import { loops } from "../src/backends/cpu/loops/index.ts";
 import { conv2dReluKernels } from "../src/backends/cpu/wasm/kernels/conv2dRelu.ts";
 import {
   conv2d,
   conv2dRelu,
-  defaultBackend,
   Generator,
   grad,
   type Padding,
@@ -21,15 +19,10 @@ import {
   tensor,
 } from "../src/index.ts";
 import { inputView, outputView, plain } from "./hostViews.ts";
+import { poisonFreedMemory } from "./support/poison.ts";
 import { workplace } from "./support/sharedViews.ts";
 
-const backend = defaultBackend();
-beforeAll(() => {
-  if (backend instanceof CpuBackend) backend.poison = true;
-});
-afterAll(() => {
-  if (backend instanceof CpuBackend) backend.poison = false;
-});
+poisonFreedMemory();
 
 const small = (min: number, max: number) => fc.integer({ min, max });
 const drawn = fc.record({

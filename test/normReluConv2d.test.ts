@@ -3,8 +3,8 @@
  * in every gradient, whatever the window, the layout, and what freed memory holds.
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { CpuBackend, createCpuBackend } from "../src/backends/cpu/index.ts";
+import { describe, expect, it } from "vitest";
+import { createCpuBackend } from "../src/backends/cpu/index.ts";
 import {
   batchNorm,
   conv2d,
@@ -18,14 +18,9 @@ import {
   relu,
   type Tensor,
 } from "../src/index.ts";
+import { poisonFreedMemory } from "./support/poison.ts";
 
-const backend = defaultBackend();
-beforeAll(() => {
-  if (backend instanceof CpuBackend) backend.poison = true;
-});
-afterAll(() => {
-  if (backend instanceof CpuBackend) backend.poison = false;
-});
+poisonFreedMemory();
 
 const small = (min: number, max: number) => fc.integer({ min, max });
 const drawn = fc.record({
@@ -59,7 +54,7 @@ function opsOf(body: () => void): Set<string> {
 describe("normReluConv2d", () => {
   const loops = createCpuBackend({ wasm: false });
   it.each([
-    ["by the fast kernels", backend],
+    ["by the fast kernels", defaultBackend()],
     ["by plain loops", loops],
   ])("has the bits of batchNorm, relu and conv2d, forward and backward, %s", (_, on) => {
     const check = ({ images, groups, inputs, outputs, window, extent, wider, seed, ...rest }: Drawn) => {

@@ -4,21 +4,12 @@
  * NaN, so whatever a kernel reads beyond them shows. Bounds follow from the number of f32 roundings.
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { HostView } from "../src/backends/backend.ts";
-import { CpuBackend } from "../src/backends/cpu/index.ts";
 import { loops } from "../src/backends/cpu/loops/index.ts";
 import { batchNormKernels, fewestValues } from "../src/backends/cpu/wasm/kernels/batchNorm.ts";
 import { sumKernels, sumRoundings } from "../src/backends/cpu/wasm/kernels/sums.ts";
-import {
-  batchNorm,
-  batchStatistics,
-  defaultBackend,
-  Generator,
-  grad,
-  randn,
-  type Tensor,
-} from "../src/index.ts";
+import { batchNorm, batchStatistics, Generator, grad, randn, type Tensor } from "../src/index.ts";
 import {
   dense,
   inputView,
@@ -30,6 +21,7 @@ import {
   setting,
   size,
 } from "./hostViews.ts";
+import { poisonFreedMemory } from "./support/poison.ts";
 import { arithmetics, counting, expectCalls, expectWithin, unit, workplace } from "./support/sharedViews.ts";
 
 const epsilon = 1e-5;
@@ -270,13 +262,7 @@ describe.each(arithmetics)("WebAssembly batch norm, fused %s", (fused) => {
 });
 
 describe("batch norm by the ops", () => {
-  const backend = defaultBackend();
-  beforeAll(() => {
-    if (backend instanceof CpuBackend) backend.poison = true;
-  });
-  afterAll(() => {
-    if (backend instanceof CpuBackend) backend.poison = false;
-  });
+  poisonFreedMemory();
 
   it("and its gradients agree with those of f64, in freed memory full of NaN", () => {
     const run = (dtype: "f32" | "f64", shape: readonly number[], wider: number, seed: number): Tensor[] => {

@@ -4,26 +4,19 @@
  * kernel reads beyond its operands shows.
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { CpuBackend } from "../src/backends/cpu/index.ts";
+import { describe, expect, it } from "vitest";
 import {
   conv2d,
   conv2dInputGradient,
   conv2dWeightGradient,
-  defaultBackend,
   Generator,
   type Padding,
   randn,
   type Tensor,
 } from "../src/index.ts";
+import { poisonFreedMemory } from "./support/poison.ts";
 
-const backend = defaultBackend();
-beforeAll(() => {
-  if (backend instanceof CpuBackend) backend.poison = true;
-});
-afterAll(() => {
-  if (backend instanceof CpuBackend) backend.poison = false;
-});
+poisonFreedMemory();
 
 interface Case {
   readonly x: readonly number[];

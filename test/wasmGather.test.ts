@@ -3,11 +3,10 @@
  * extents in every layout. Reading is exact; a sum of n values goes through n - 1 roundings.
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { HostView } from "../src/backends/backend.ts";
-import { CpuBackend } from "../src/backends/cpu/index.ts";
 import { gatherKernels } from "../src/backends/cpu/wasm/kernels/gather.ts";
-import { defaultBackend, Generator, gather, grad, randn, scatterAdd, tensor } from "../src/index.ts";
+import { Generator, gather, grad, randn, scatterAdd, tensor } from "../src/index.ts";
 import {
   dense,
   indices,
@@ -19,6 +18,7 @@ import {
   setting,
   size,
 } from "./hostViews.ts";
+import { poisonFreedMemory } from "./support/poison.ts";
 import { expectWithin, unit, workplace } from "./support/sharedViews.ts";
 
 const extent = fc.constantFrom(1, 1, 2, 3, 4, 5, 7, 11, 13);
@@ -112,13 +112,7 @@ describe("WebAssembly gather and scatterAdd", () => {
 });
 
 describe("gather and scatterAdd by the ops", () => {
-  const backend = defaultBackend();
-  beforeAll(() => {
-    if (backend instanceof CpuBackend) backend.poison = true;
-  });
-  afterAll(() => {
-    if (backend instanceof CpuBackend) backend.poison = false;
-  });
+  poisonFreedMemory();
 
   it("give each other's gradients, in freed memory full of NaN", () => {
     for (let seed = 0; seed < 20; seed++) {

@@ -5,15 +5,13 @@
  * states.
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { HostView } from "../src/backends/backend.ts";
-import { CpuBackend } from "../src/backends/cpu/index.ts";
 import { maxKernels } from "../src/backends/cpu/wasm/kernels/max.ts";
 import { softmaxKernels } from "../src/backends/cpu/wasm/kernels/softmax.ts";
 import {
   channelMaxout,
   crossEntropy,
-  defaultBackend,
   Generator,
   grad,
   logSumExp,
@@ -33,6 +31,7 @@ import {
   setting,
   size,
 } from "./hostViews.ts";
+import { poisonFreedMemory } from "./support/poison.ts";
 import { arithmetics, expectWithin, unit, workplace } from "./support/sharedViews.ts";
 
 const extent = fc.constantFrom(1, 1, 2, 3, 4, 5, 7, 8, 9, 13, 17, 19, 33);
@@ -263,13 +262,7 @@ describe("WebAssembly softmax", () => {
 });
 
 describe("maxima and softmax by the ops", () => {
-  const backend = defaultBackend();
-  beforeAll(() => {
-    if (backend instanceof CpuBackend) backend.poison = true;
-  });
-  afterAll(() => {
-    if (backend instanceof CpuBackend) backend.poison = false;
-  });
+  poisonFreedMemory();
 
   it("agree with those of f64, in freed memory full of NaN", () => {
     const run = (dtype: "f32" | "f64", seed: number): Tensor[] => {

@@ -4,14 +4,13 @@
  * planted everywhere.
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { HostView } from "../src/backends/backend.ts";
-import { CpuBackend } from "../src/backends/cpu/index.ts";
 import { loops } from "../src/backends/cpu/loops/index.ts";
 import { planeKernels } from "../src/backends/cpu/wasm/kernels/planes.ts";
 import { poolKernels } from "../src/backends/cpu/wasm/kernels/pool.ts";
 import { sumKernels, sumRoundings } from "../src/backends/cpu/wasm/kernels/sums.ts";
-import { avgPool2d, defaultBackend, Generator, grad, maxPool2d, randn, type Tensor } from "../src/index.ts";
+import { avgPool2d, Generator, grad, maxPool2d, randn, type Tensor } from "../src/index.ts";
 import {
   dense,
   indices,
@@ -23,6 +22,7 @@ import {
   setting,
   size,
 } from "./hostViews.ts";
+import { poisonFreedMemory } from "./support/poison.ts";
 import { counting, expectCalls, expectWithin, unit, workplace } from "./support/sharedViews.ts";
 
 type Attributes = Parameters<typeof loops.avgPool2d>[2];
@@ -232,13 +232,7 @@ describe("WebAssembly pooling", () => {
 });
 
 describe("pooling by the ops", () => {
-  const backend = defaultBackend();
-  beforeAll(() => {
-    if (backend instanceof CpuBackend) backend.poison = true;
-  });
-  afterAll(() => {
-    if (backend instanceof CpuBackend) backend.poison = false;
-  });
+  poisonFreedMemory();
 
   it("agrees with f64, in freed memory full of NaN", () => {
     const run = (dtype: "f32" | "f64", shape: readonly number[], seed: number): Tensor[] => {

@@ -4,13 +4,12 @@
  * there are, each goes through at most `sumRoundings` roundings of f32, and one when the result is stored.
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { HostView } from "../src/backends/backend.ts";
-import { CpuBackend } from "../src/backends/cpu/index.ts";
 import { loops } from "../src/backends/cpu/loops/index.ts";
 import { reduceKernels } from "../src/backends/cpu/wasm/kernels/reduce.ts";
 import { sumKernels, sumRoundings } from "../src/backends/cpu/wasm/kernels/sums.ts";
-import { defaultBackend, Generator, randn } from "../src/index.ts";
+import { Generator, randn } from "../src/index.ts";
 import {
   dense,
   indices,
@@ -23,6 +22,7 @@ import {
   setting,
   size,
 } from "./hostViews.ts";
+import { poisonFreedMemory } from "./support/poison.ts";
 import { arithmetics, counting, expectCalls, expectWithin, unit, workplace } from "./support/sharedViews.ts";
 
 const extent = fc.constantFrom(0, 1, 1, 2, 3, 4, 5, 7, 13, 17, 19);
@@ -128,13 +128,7 @@ describe("WebAssembly sums", () => {
 });
 
 describe("sums by the op", () => {
-  const backend = defaultBackend();
-  beforeAll(() => {
-    if (backend instanceof CpuBackend) backend.poison = true;
-  });
-  afterAll(() => {
-    if (backend instanceof CpuBackend) backend.poison = false;
-  });
+  poisonFreedMemory();
 
   it("agree with those of f64, in freed memory full of NaN", () => {
     fc.assert(

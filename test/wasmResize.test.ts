@@ -4,19 +4,10 @@
  * shows. A pixel made of r rows and c columns goes through r + c roundings, and four for the weights.
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { HostView } from "../src/backends/backend.ts";
-import { CpuBackend } from "../src/backends/cpu/index.ts";
 import { resizeKernels } from "../src/backends/cpu/wasm/kernels/resize.ts";
-import {
-  adaptiveAvgPool2d,
-  defaultBackend,
-  Generator,
-  grad,
-  randn,
-  type Tensor,
-  upsample,
-} from "../src/index.ts";
+import { adaptiveAvgPool2d, Generator, grad, randn, type Tensor, upsample } from "../src/index.ts";
 import {
   dense,
   indices,
@@ -29,6 +20,7 @@ import {
   setting,
   size,
 } from "./hostViews.ts";
+import { poisonFreedMemory } from "./support/poison.ts";
 import { arithmetics, expectWithin, unit, workplace } from "./support/sharedViews.ts";
 
 type Weights = readonly (readonly number[])[];
@@ -187,13 +179,7 @@ describe.each(arithmetics)("WebAssembly resizing (fused arithmetic: %s)", (fused
 });
 
 describe("resizing by the ops", () => {
-  const backend = defaultBackend();
-  beforeAll(() => {
-    if (backend instanceof CpuBackend) backend.poison = true;
-  });
-  afterAll(() => {
-    if (backend instanceof CpuBackend) backend.poison = false;
-  });
+  poisonFreedMemory();
 
   it("agrees with f64, in freed memory full of NaN", () => {
     const run = (dtype: "f32" | "f64", [H, W]: readonly number[], seed: number): Tensor[] => {

@@ -11,7 +11,7 @@ import { defineJoinPlanes } from "./joinPlanes.ts";
 import { defineNarrowProduct } from "./narrow.ts";
 import { defineCopyNormed, defineNormRelu } from "./normRelu.ts";
 import { definePackPanels } from "./panels.ts";
-import { floatBytes, makePlan, type Plan } from "./plan.ts";
+import { floatBytes, makePlan, narrowResults, type Plan } from "./plan.ts";
 import { PlanCache } from "./planCache.ts";
 import { defineGatheredProduct } from "./product.ts";
 import { writeIntegers } from "./record.ts";
@@ -51,8 +51,6 @@ interface DotsPlan {
 const [fewestRows, mostRows] = [32, 64];
 /** One multiply-add, and one float copied, of one thread at its best: for telling what is worth sharing. */
 const [multiplyNanoseconds, copyNanoseconds] = [0.02, 0.2];
-/** So few results make packing the gathered rows cost more than multiplying them. */
-const narrowResults = 12;
 /** Results of an item at least, so that gathering the rows stays a small share of it. */
 const fewestResults = 24;
 /** Positions the weight gradient walks at once at least; smaller images are walked together. */

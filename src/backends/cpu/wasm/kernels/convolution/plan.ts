@@ -14,7 +14,7 @@ import { columnsOf, type TileShape, tileRows } from "./tile.ts";
 export const floatBytes = 4;
 
 /** With so many results or fewer, slivers cost as much as they save. */
-const narrowResults = 12;
+export const narrowResults = 12;
 /** With so many or fewer they cost a little more than computing margins of this share, and throwing them away. */
 const [wideResults, largestMargin] = [32, 0.15];
 
