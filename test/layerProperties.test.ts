@@ -32,6 +32,14 @@ const layers: Readonly<Record<string, readonly [make: () => nn.Module, options: 
   ],
   Identity: [() => new nn.Identity(), { inputShape: image, outputShape: same }],
   Dropout: [() => new nn.Dropout(0.3), { inputShape: image, outputShape: same, stochastic: true }],
+  SqueezeExcitation: [
+    () => new nn.SqueezeExcitation(4, 2, { activation: () => new nn.SiLU() }),
+    { inputShape: image, outputShape: same },
+  ],
+  StochasticDepth: [
+    () => new nn.StochasticDepth(0.4),
+    { inputShape: image, outputShape: same, stochastic: true },
+  ],
   ReLU: [() => new nn.ReLU(), { inputShape: image, outputShape: same }],
   LeakyReLU: [() => new nn.LeakyReLU(0.1), { inputShape: image, outputShape: same }],
   ReLU6: [() => new nn.ReLU6(), { inputShape: image, outputShape: same }],

@@ -284,3 +284,61 @@ describe("losses", () => {
     );
   });
 });
+
+describe("SqueezeExcitation", () => {
+  it("scales each channel of each image by its gate", () => {
+    const layer = new nn.SqueezeExcitation(2, 1);
+    nn.init.constant(layer.fc1.weight, 1);
+    nn.init.constant(layer.fc1.bias ?? zeros([1]), -1);
+    nn.init.constant(layer.fc2.weight, 2);
+    nn.init.constant(layer.fc2.bias ?? zeros([2]), 1);
+    // Channel means 1 and 3 add to 4; -1 gives 3 after ReLU; 2 · 3 + 1 = 7. Means of -1 end at gate sigmoid(1).
+    const scales = [7, 1].map((z) => 1 / (1 + Math.exp(-z)));
+    const x = tensor([
+      [[[0, 2]], [[3, 3]]],
+      [[[-1, -1]], [[-1, -1]]],
+    ]);
+    const y = layer.forward(x).dataSync();
+    const expected = [0, 2, 3, 3]
+      .map((v) => v * scales[0])
+      .concat([-1, -1, -1, -1].map((v) => v * scales[1]));
+    expected.forEach((value, i) => {
+      expect(y[i]).toBeCloseTo(value, 6);
+    });
+  });
+
+  it("refuses to squeeze to nothing", () => {
+    expect(() => new nn.SqueezeExcitation(8, 0)).toThrow(
+      "SqueezeExcitation: squeezeChannels 0 must be a positive integer",
+    );
+  });
+});
+
+describe("StochasticDepth", () => {
+  it("drops whole images in training with its probability, and keeps the mean", () => {
+    manualSeed(5);
+    const layer = new nn.StochasticDepth(0.25);
+    const y = layer.forward(ones([4000, 3, 2, 1])).dataSync();
+    let dropped = 0;
+    for (let image = 0; image < 4000; image++) {
+      const values = new Set(y.subarray(image * 6, image * 6 + 6));
+      expect(values.size).toBe(1);
+      const [value] = values;
+      if (value === 0) dropped++;
+      else expect(value).toBeCloseTo(4 / 3, 6);
+    }
+    expect(Math.abs(dropped / 4000 - 0.25)).toBeLessThan(0.03);
+  });
+
+  it("passes everything on in evaluation, and refuses what is no probability", () => {
+    const x = ones([2, 1, 1, 1]);
+    expect(new nn.StochasticDepth(0.9).eval().forward(x)).toBe(x);
+    expect(new nn.StochasticDepth(1).forward(x).dataSync()).toEqual(new Float32Array(2));
+    expect(() => new nn.StochasticDepth(1.5)).toThrow(
+      "StochasticDepth: probability 1.5 must lie between 0 and 1",
+    );
+    expect(() => new nn.StochasticDepth(0.5).forward(tensor(1))).toThrow(
+      "StochasticDepth: input [] must have a batch axis [N, …]",
+    );
+  });
+});

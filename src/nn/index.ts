@@ -14,6 +14,8 @@ export * from "./layers/pooling.ts";
 export { type PreActivatedLayers, preActivated } from "./layers/preActivated.ts";
 export { Sequential } from "./layers/sequential.ts";
 export { Dropout, Flatten, Identity } from "./layers/shape.ts";
+export { SqueezeExcitation, type SqueezeExcitationOptions } from "./layers/squeezeExcitation.ts";
+export { StochasticDepth } from "./layers/stochasticDepth.ts";
 export { type LossOptions, l1Loss, mseLoss } from "./losses.ts";
 export { type ConvolutionChain, type LoadStateOptions, type LoadStateReport, Module } from "./module.ts";
 export { Parameter } from "./parameter.ts";
