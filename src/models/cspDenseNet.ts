@@ -5,10 +5,11 @@ import { DenseBlock, Transition } from "./denseBlock.ts";
 import {
   DenseNet,
   type DenseNetOptions,
+  describeDenseNet,
   resolveDenseNetOptions,
-  type StagePaths,
   stemModules,
 } from "./denseNetParts.ts";
+import type { StagePaths } from "./network.ts";
 
 export interface CspDenseNetOptions extends DenseNetOptions, CspOptions {}
 
@@ -21,6 +22,7 @@ export function cspDenseNet(options: CspDenseNetOptions): DenseNet {
   const resolved = resolveDenseNetOptions("cspDenseNet", options);
   const features: Record<string, Module> = stemModules(resolved);
   const stages: StagePaths[] = [];
+  const maps: { path: string; channels: number }[] = [];
   let channels = resolved.stemChannels;
   resolved.blocks.forEach((layers, i) => {
     const number = i + 1;
@@ -38,11 +40,13 @@ export function cspDenseNet(options: CspDenseNetOptions): DenseNet {
     if (number < resolved.blocks.length) {
       features[`pool${number}`] = new AvgPool2d(2);
       paths.push(`features.pool${number}`);
+      maps.push({ path: paths[0], channels });
     }
     stages.push({ name: `stage ${number}`, paths });
   });
   features.norm5 = new BatchNorm2d(channels);
-  return new DenseNet(features, channels, resolved.classes, stages);
+  maps.push({ path: "features.norm5", channels });
+  return new DenseNet(features, channels, resolved.classes, describeDenseNet(resolved, stages, maps));
 }
 
 /** CSPDenseNet of DenseNet-121's depth and growth rate. */

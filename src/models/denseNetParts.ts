@@ -1,8 +1,17 @@
 /** Stem, head and initial values that DenseNet and CSPDenseNet have in common. */
-import { globalAvgPool2d, relu, reshape } from "../autograd/index.ts";
-import { BatchNorm2d, Conv2d, init, Linear, MaxPool2d, Module, ReLU, Sequential } from "../nn/index.ts";
+import { relu } from "../autograd/index.ts";
+import { BatchNorm2d, Conv2d, Linear, MaxPool2d, type Module, ReLU, Sequential } from "../nn/index.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { DenseLayerOptions } from "./denseBlock.ts";
+import {
+  type FeatureInfo,
+  imagenetPreprocessing,
+  initialise,
+  Network,
+  type NetworkDescription,
+  pooledFeatures,
+  type StagePaths,
+} from "./network.ts";
 
 /**
  * How the image enters: "imagenet" is 7x7/2 convolution, BN, ReLU, 3x3/2 max pool (224 to 56); "small" a single
@@ -71,42 +80,49 @@ export function stemModules({
   };
 }
 
-/** One stage of a network for the gradient instruments: its name and the module paths that make it up. */
-export interface StagePaths {
-  readonly name: string;
-  readonly paths: readonly string[];
+/** The stem divides the image's sides by this. */
+function stemReduction({ stem }: ResolvedDenseNetOptions): number {
+  return stem === "small" ? 2 : 4;
+}
+
+/** What is left to say of a DenseNet once its stages are built: each gives one map, all but the last halve after it. */
+export function describeDenseNet(
+  options: ResolvedDenseNetOptions,
+  stages: readonly StagePaths[],
+  maps: readonly Omit<FeatureInfo, "reduction">[],
+): NetworkDescription {
+  const side = options.stem === "small" ? 28 : 224;
+  const defaultInput = [options.inChannels, side, side] as const;
+  return {
+    stages,
+    featureInfo: maps.map((map, i) => ({ ...map, reduction: stemReduction(options) * 2 ** i })),
+    defaultInput,
+    preprocessing: imagenetPreprocessing(defaultInput),
+  };
 }
 
 /** A stem, stages and a final norm in `features`; ReLU, global average pool and a linear classifier after it. */
-export class DenseNet extends Module {
+export class DenseNet extends Network {
   readonly features: Sequential;
   readonly classifier: Linear;
-  /** What the instruments call a stage. */
-  readonly stages: readonly StagePaths[];
 
   constructor(
     features: Readonly<Record<string, Module>>,
     channels: number,
     classes: number,
-    stages: readonly StagePaths[],
+    description: NetworkDescription,
   ) {
-    super();
+    super(description);
     this.features = new Sequential(features);
     this.classifier = new Linear(channels, classes);
-    this.stages = stages;
-    this.#initialise();
+    initialise(this);
   }
 
-  /** `[N, C, H, W]` images to `[N, classes]` logits. */
-  override forward(x: Tensor): Tensor {
-    const pooled = globalAvgPool2d(relu(this.features.forward(x)));
-    return this.classifier.forward(reshape(pooled, [pooled.shape[0], pooled.shape[1]]));
+  override forwardBody(x: Tensor): Tensor {
+    return this.features.forward(x);
   }
 
-  /** As torchvision: He's normal values for convolutions, zero for the classifier's bias. */
-  #initialise(): void {
-    for (const module of this.namedModules().values())
-      if (module instanceof Conv2d) init.kaimingNormal(module.weight);
-    if (this.classifier.bias) init.constant(this.classifier.bias, 0);
+  override forwardHead(map: Tensor): Tensor {
+    return this.classifier.forward(pooledFeatures(relu(map)));
   }
 }

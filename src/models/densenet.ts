@@ -4,10 +4,11 @@ import { DenseBlock, Transition } from "./denseBlock.ts";
 import {
   DenseNet,
   type DenseNetOptions,
+  describeDenseNet,
   resolveDenseNetOptions,
-  type StagePaths,
   stemModules,
 } from "./denseNetParts.ts";
+import type { StagePaths } from "./network.ts";
 
 /**
  * A DenseNet with torchvision's module names: stages of a dense block and a transition that compresses and halves
@@ -19,6 +20,7 @@ export function densenet(options: DenseNetOptions): DenseNet {
   const resolved = resolveDenseNetOptions("densenet", options);
   const features: Record<string, Module> = stemModules(resolved);
   const stages: StagePaths[] = [];
+  const maps: { path: string; channels: number }[] = [];
   let channels = resolved.stemChannels;
   resolved.blocks.forEach((layers, i) => {
     const number = i + 1;
@@ -27,6 +29,7 @@ export function densenet(options: DenseNetOptions): DenseNet {
     channels = block.outChannels;
     const paths = [`features.denseblock${number}`];
     if (number < resolved.blocks.length) {
+      maps.push({ path: paths[0], channels });
       const kept = Math.max(1, Math.floor(channels * resolved.compression));
       features[`transition${number}`] = new Transition(channels, kept, { pool: true });
       paths.push(`features.transition${number}`);
@@ -35,7 +38,8 @@ export function densenet(options: DenseNetOptions): DenseNet {
     stages.push({ name: `stage ${number}`, paths });
   });
   features.norm5 = new BatchNorm2d(channels);
-  return new DenseNet(features, channels, resolved.classes, stages);
+  maps.push({ path: "features.norm5", channels });
+  return new DenseNet(features, channels, resolved.classes, describeDenseNet(resolved, stages, maps));
 }
 
 /** DenseNet-121: 7,978,856 parameters with 1000 classes. */

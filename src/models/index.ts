@@ -2,8 +2,29 @@
  * Networks, one file a family, readable top to bottom like the paper's figure. May import from `nn/` and what is
  * below it.
  */
+export {
+  type ActivationName,
+  activationLayer,
+  ConvNormActivation,
+  type ConvNormActivationOptions,
+} from "./convNormActivation.ts";
 export { type CspOptions, CspStage, csp, type Fusion, type StageBlock, type StageDefinition } from "./csp.ts";
 export { type CspDenseNetOptions, cspDenseNet, cspDenseNet121 } from "./cspDenseNet.ts";
 export { DenseBlock, DenseLayer, type DenseLayerOptions, Transition } from "./denseBlock.ts";
-export { DenseNet, type DenseNetOptions, type StagePaths, type Stem } from "./denseNetParts.ts";
+export { DenseNet, type DenseNetOptions, type Stem } from "./denseNetParts.ts";
 export { densenet, densenet121 } from "./densenet.ts";
+export { type CommonOptions, defineModel, type ModelDefinition, type ModelEntry } from "./modelEntry.ts";
+export {
+  darknetPreprocessing,
+  type FeatureInfo,
+  type ImageShape,
+  imagenetPreprocessing,
+  initialise,
+  Network,
+  type NetworkDescription,
+  type Preprocessing,
+  pooledFeatures,
+  type StagePaths,
+} from "./network.ts";
+export { createModel, listModels, type ModelName, type ModelOptions, modelEntry } from "./registry.ts";
+export { SqueezeExcitation } from "./squeezeExcitation.ts";

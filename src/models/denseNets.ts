@@ -1,0 +1,25 @@
+/** The DenseNets of the catalog. */
+import type { DenseNetOptions } from "./denseNetParts.ts";
+import { densenet } from "./densenet.ts";
+import { defineModel } from "./modelEntry.ts";
+
+type CatalogOptions = Pick<Required<DenseNetOptions>, "dropout" | "inChannels" | "classes">;
+
+const defaults: CatalogOptions = { dropout: 0, inChannels: 3, classes: 1000 };
+
+/** DenseNet-BC with growth rate 32 for ImageNet, by the number of layers in each stage (Huang et al. 2017, table 1). */
+function denseNet<const Name extends string>(name: Name, blocks: readonly number[]) {
+  return defineModel({
+    name,
+    summary: `DenseNet-BC with ${blocks.join(", ")} layers of 32 channels (Huang et al. 2017)`,
+    defaults,
+    build: (options) => densenet({ ...options, blocks, growthRate: 32, stemChannels: 64 }),
+  });
+}
+
+export const denseNets = [
+  denseNet("densenet-121", [6, 12, 24, 16]),
+  denseNet("densenet-169", [6, 12, 32, 32]),
+  denseNet("densenet-201", [6, 12, 48, 32]),
+  denseNet("densenet-264", [6, 12, 64, 48]),
+] as const;
