@@ -27,4 +27,3 @@ export {
   type StagePaths,
 } from "./network.ts";
 export { createModel, listModels, type ModelName, type ModelOptions, modelEntry } from "./registry.ts";
-export { SqueezeExcitation } from "./squeezeExcitation.ts";
