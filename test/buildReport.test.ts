@@ -154,7 +154,7 @@ describe("buildReport", () => {
     report.variants.forEach((variant, i) => {
       const { model, stages, training } = trained[i];
       const traced = trace(model, zeros([1, ...imageShape]));
-      const { parameters, flopsPerImage, convInputOutput } = cost(traced.graph);
+      const { parameters, flopsPerImage, convInputOutput } = cost(traced);
       expect(variant.cost).toEqual({
         ...{ parameters, flopsPerImage, convInputOutput },
         ...{ peakBytes: 123_456, stepMilliseconds: 7.5, imagesPerSecond: null },

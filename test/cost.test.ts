@@ -1,16 +1,29 @@
 /** Tracing leaves a network as it was, and what is counted on its graph equals what is counted by hand. */
 import { describe, expect, it } from "vitest";
-import { add, conv2d, onOp } from "../src/autograd/index.ts";
+import { add, channelMaxout, conv2d, onOp } from "../src/autograd/index.ts";
 import { hasOpListeners } from "../src/autograd/observers.ts";
+import { type countingRules, inputOutput, layerFlops, totalFlops } from "../src/graph/countingRules.ts";
 import { cost, trace } from "../src/graph/index.ts";
 import { cspDenseNet, densenet, densenet121 } from "../src/models/index.ts";
-import { Conv2d, Dropout, Flatten, Linear, Module, Sequential } from "../src/nn/index.ts";
+import {
+  AvgPool2d,
+  BatchNorm2d,
+  Conv2d,
+  Dropout,
+  Flatten,
+  GlobalAvgPool2d,
+  Linear,
+  MaxPool2d,
+  Module,
+  ReLU,
+  Sequential,
+} from "../src/nn/index.ts";
 import { randn, zeros } from "../src/tensor/create.ts";
 import { memoryReport } from "../src/tensor/runtime.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { PostActivationDense } from "./support/userStages.ts";
 
-const costOf = (module: Module, shape: readonly number[]) => cost(trace(module, zeros(shape)).graph);
+const costOf = (module: Module, shape: readonly number[]) => cost(trace(module, zeros(shape)));
 
 describe("trace", () => {
   const network = () =>
@@ -92,16 +105,34 @@ describe("cost", () => {
     );
     for (const images of [1, 2, 5]) {
       // 7 x 9 pixels become 4 x 5.
-      expect(costOf(network, [images, 3, 7, 9])).toEqual({
+      const { layers, ...totals } = costOf(network, [images, 3, 7, 9]);
+      expect(totals).toEqual({
         parameters: 4 * 27 + 4 + (4 * 9 + 4) + (240 + 3),
+        weights: 4 * 27 + 4 * 9 + 240,
+        storedNumbers: 4 * 27 + 4 + (4 * 9 + 4) + (240 + 3),
         flopsPerImage: 4320 + 1440 + 480,
-        convInputOutput: 269 + 160,
-        layers: [
-          { modulePath: "0", op: "conv2d", flops: 2 * 80 * 27, inputOutput: 3 * 63 + 80 },
-          { modulePath: "1", op: "conv2d", flops: 2 * 80 * 9, inputOutput: 80 + 80 },
-          { modulePath: "3", op: "matmul", flops: 2 * 240, inputOutput: 80 + 3 },
-        ],
+        convInputOutput: 269 + 160 + 83,
       });
+      expect(layers).toEqual([
+        {
+          ...{ modulePath: "0", op: "conv2d", kind: "convolution", weights: 108, parameters: 112 },
+          ...{ inputShape: [3, 7, 9], outputShape: [4, 4, 5], multiplyAdds: 80 * 27, inputOutput: 269 },
+          windowElements: 0,
+        },
+        {
+          ...{ modulePath: "1", op: "conv2d", kind: "convolution", weights: 36, parameters: 40 },
+          ...{ inputShape: [4, 4, 5], outputShape: [4, 4, 5], multiplyAdds: 80 * 9, inputOutput: 160 },
+          windowElements: 0,
+        },
+        {
+          ...{ modulePath: "3", op: "matmul", kind: "linear", weights: 240, parameters: 240 },
+          ...{ inputShape: [80], outputShape: [3], multiplyAdds: 240, inputOutput: 83, windowElements: 0 },
+        },
+        {
+          ...{ modulePath: "3", op: "add", kind: "other", weights: 0, parameters: 3 },
+          ...{ inputShape: [3], outputShape: [3], multiplyAdds: 0, inputOutput: 6, windowElements: 0 },
+        },
+      ]);
     }
   });
 
@@ -122,7 +153,9 @@ describe("cost", () => {
       }
     }
     const { parameters, flopsPerImage, layers } = costOf(new Twice(), [1, 2, 3, 3]);
-    expect([parameters, flopsPerImage, layers.length]).toEqual([4, 3 * 2 * 9 * 4, 3]);
+    expect([parameters, flopsPerImage]).toEqual([4, 3 * 2 * 9 * 4]);
+    expect(layers.map(({ kind }) => kind)).toEqual(["convolution", "convolution", "convolution", "add"]);
+    expect(layers.map(({ weights }) => weights)).toEqual([4, 0, 0, 0]);
   });
 
   it.each(["both", "first", "last"] as const)("agrees with parameterCount, fusion %s", (fusion) => {
@@ -132,9 +165,7 @@ describe("cost", () => {
 
   it("is zero for a network without layers, and refuses an empty batch", () => {
     expect(costOf(new Flatten(), [1, 2, 2, 2])).toEqual({
-      parameters: 0,
-      flopsPerImage: 0,
-      convInputOutput: 0,
+      ...{ parameters: 0, weights: 0, storedNumbers: 0, flopsPerImage: 0, convInputOutput: 0 },
       layers: [],
     });
     expect(() => costOf(new Conv2d(2, 1, 1), [0, 2, 4, 4])).toThrow("the traced batch [0, 2, 4, 4] is empty");
@@ -164,6 +195,75 @@ describe("cost", () => {
       channels /= 2;
     });
     expect(flopsPerImage).toBe(2 * (multiplyAdds + 1024 * 1000));
-    expect(convInputOutput).toBe(traffic);
+    expect(convInputOutput).toBe(traffic + 1024 + 1000);
+  });
+});
+
+describe("counting rules", () => {
+  class Maxout extends Module {
+    override forward(x: Tensor): Tensor {
+      return channelMaxout(x, 2);
+    }
+  }
+  /** [3, 8, 6] -> [4, 8, 6] three times -> [4, 4, 3] -> [2, 4, 3] -> [2, 2, 1] -> [2, 1, 1] -> [5] */
+  const network = new Sequential(
+    new Conv2d(3, 4, 3, { padding: 1, bias: false }),
+    new BatchNorm2d(4),
+    new ReLU(),
+    new MaxPool2d(3, { stride: 2, padding: 1 }),
+    new Maxout(),
+    new AvgPool2d(2),
+    new GlobalAvgPool2d(),
+    new Flatten(),
+    new Linear(2, 5),
+  );
+  const counted = costOf(network, [2, 3, 8, 6]);
+  const byLayer = (rule: (typeof countingRules)[number]) =>
+    counted.layers.map((layer) => [layer.kind, layerFlops(layer, rule)]).filter(([, flops]) => flops !== 0);
+
+  it("names every layer", () => {
+    expect(counted.layers.map(({ modulePath, kind }) => `${modulePath} ${kind}`)).toEqual([
+      ...["0 convolution", "1 norm", "2 activation", "3 maxPool", "4 maxout", "5 avgPool", "6 globalPool"],
+      ...["6 other", "8 linear", "8 other"],
+    ]);
+  });
+
+  it("are Darknet's, whose sum the paper calls BFLOPs", () => {
+    expect(byLayer("darknet")).toEqual([
+      ["convolution", 2 * 4 * 27 * 48],
+      ["maxPool", 9 * 4 * 12],
+      ["maxout", 4 * 12],
+      ["linear", 2 * 10],
+    ]);
+  });
+
+  it("are those of allenai/elastic", () => {
+    expect(byLayer("elastic")).toEqual([
+      ["convolution", 2 * 4 * 27 * 48],
+      ["norm", 2 * 2 * 4 * 48],
+      ["activation", 2 * 4 * 48],
+      ["maxPool", 2 * 4 * 48],
+      ["avgPool", 2 * 2 * 12],
+      ["linear", 2 * 10],
+    ]);
+  });
+
+  it("are multiply-adds alone", () => {
+    expect(byLayer("macs")).toEqual([
+      ["convolution", 2 * 4 * 27 * 48],
+      ["linear", 2 * 10],
+    ]);
+    expect(totalFlops(counted.layers, "macs")).toBe(counted.flopsPerImage);
+  });
+
+  it("count what a .weights file holds, and the traffic with and without pools", () => {
+    expect(counted.weights).toBe(108 + 10);
+    expect(counted.parameters).toBe(108 + 8 + 10 + 5);
+    expect(counted.storedNumbers).toBe(108 + 16 + 10 + 5);
+    const convolutions = 3 * 48 + 4 * 48 + (2 + 5);
+    expect(inputOutput(counted.layers)).toBe(convolutions);
+    expect(inputOutput(counted.layers, { pools: true })).toBe(
+      convolutions + (4 * 48 + 4 * 12) + (2 * 12 + 2 * 2) + (2 * 2 + 2),
+    );
   });
 });

@@ -63,7 +63,7 @@ export function buildReport(
 function reportVariant(variant: MeasuredVariant): ReportVariant {
   const [{ dtype } = { dtype: "f32" as const }] = variant.model.parameters();
   const traced = scope(() => trace(variant.model, zeros([1, ...variant.imageShape], { dtype })));
-  const { parameters, flopsPerImage, convInputOutput } = cost(traced.graph);
+  const { parameters, flopsPerImage, convInputOutput } = cost(traced);
   const { accuracy, curves, peakBytes, stepMilliseconds, imagesPerSecond } = variant.training;
   const samples = new Map(variant.recorder?.measured().map((stage) => [stage.name, stage]));
   return {
