@@ -3,5 +3,14 @@
  * and what is below it.
  */
 export { type Cost, cost, type LayerCost } from "./cost.ts";
+export {
+  type CountingRule,
+  countingRules,
+  type InputOutputOptions,
+  inputOutput,
+  layerFlops,
+  totalFlops,
+} from "./countingRules.ts";
 export { dependentValues, type Graph, GraphBuilder, type GraphNode, type GraphValue } from "./graph.ts";
-export { type Trace, trace } from "./trace.ts";
+export type { LayerKind } from "./layerKinds.ts";
+export { type Trace, type TraceInput, trace, traceTraining } from "./trace.ts";

@@ -3,6 +3,7 @@ import type { Backend, Buffer } from "../backends/backend.ts";
 import type { DType } from "../backends/dtype.ts";
 import type { MemoryCategory } from "../backends/memory.ts";
 import { currentScope, type Scope } from "./scope.ts";
+import { shapesOnlyBackend } from "./shapesOnly.ts";
 
 /**
  * The net under forgotten memory: the buffers to give back once a storage, and with it the one that accompanies it,
@@ -45,7 +46,8 @@ const nets = new FinalizationRegistry<Net>((net) => net.release());
 
 /** Memory shared by a tensor and its views. Freed by its scope, by `free()`, or when nothing refers to it. */
 export class Storage {
-  readonly backend: Backend;
+  /** Where the memory lies. */
+  readonly home: Backend;
   readonly dtype: DType;
   readonly length: number;
   /** Counts writes after creation, so that a tensor saved for the backward pass can tell that it was changed. */
@@ -58,7 +60,7 @@ export class Storage {
   private host: Storage | null = null;
 
   constructor(backend: Backend, dtype: DType, length: number, category: MemoryCategory) {
-    this.backend = backend;
+    this.home = backend;
     this.dtype = dtype;
     this.length = length;
     this.memory = backend.allocate(dtype, length, category);
@@ -67,6 +69,11 @@ export class Storage {
 
   get freed(): boolean {
     return this.memory === null;
+  }
+
+  /** The backend that computes with it: its home, or the one that computes nothing while a graph is recorded. */
+  get backend(): Backend {
+    return shapesOnlyBackend() ?? this.home;
   }
 
   /** The buffer. Throws when the storage was freed. */
@@ -97,7 +104,7 @@ export class Storage {
    */
   accompany(host: Storage): void {
     if (!this.memory || this === host) return;
-    if (!host.net?.take(this.backend, this.memory)) {
+    if (!host.net?.take(this.home, this.memory)) {
       this.moveTo(host.owner);
       return;
     }
@@ -107,13 +114,13 @@ export class Storage {
   }
 
   setCategory(category: MemoryCategory): void {
-    this.backend.recategorize(this.buffer, category);
+    this.home.recategorize(this.buffer, category);
   }
 
   free(): void {
     if (!this.memory) return;
     this.leave(this.memory);
-    this.backend.release(this.memory);
+    this.home.release(this.memory);
     this.memory = null;
   }
 
@@ -130,7 +137,7 @@ export class Storage {
     // Registering every temporary of a step would cost more than the temporaries.
     if (scope) scope.add(this);
     else {
-      this.net = new Net(this.backend, memory);
+      this.net = new Net(this.home, memory);
       nets.register(this, this.net, this.net);
     }
   }

@@ -5,6 +5,7 @@ import { createTypedArray, type DType, type TypedArray } from "../backends/dtype
 import type { MemoryCategory } from "../backends/memory.ts";
 import { contiguousStrides, formatShape, isContiguous, sizeOf } from "./layout.ts";
 import { formatTensor } from "./print.ts";
+import { checkReadable } from "./shapesOnly.ts";
 import type { Storage } from "./storage.ts";
 
 /** Numbers nested as deep as the tensor has dimensions; a plain number for a scalar. */
@@ -129,24 +130,25 @@ export class Tensor implements View {
     return this;
   }
 
-  /** The elements in row-major order, copied to the host. */
-  async data(): Promise<TypedArray> {
-    const [start, end] = this.range();
-    return this.inRowMajor(await this.backend.read(this.storage.buffer, start, end), start);
+  /** The elements in row-major order, copied to the host. Throws where `trace` records a graph, without values. */
+  data(): Promise<TypedArray> {
+    if (!this.storage.freed) checkReadable(this.storage.home, this.buffer, this.shape);
+    return this.readElements();
   }
 
   /** The synchronous twin of `data()`. Throws on backends whose memory is not the host's. */
   dataSync(): TypedArray {
-    const { backend } = this;
-    if (!backend.readSync)
-      throw new Error(`dataSync: backend ${backend.name} reads asynchronously; use await tensor.data()`);
+    checkReadable(this.storage.home, this.buffer, this.shape);
+    const { home } = this.storage;
+    if (!home.readSync)
+      throw new Error(`dataSync: backend ${home.name} reads asynchronously; use await tensor.data()`);
     const [start, end] = this.range();
-    return this.inRowMajor(backend.readSync(this.storage.buffer, start, end), start);
+    return this.inRowMajor(home.readSync(this.buffer, start, end), start);
   }
 
   /** The elements as nested arrays. */
-  async toArray(): Promise<NestedArray> {
-    return nest(await this.data(), this.shape);
+  toArray(): Promise<NestedArray> {
+    return this.data().then((values) => nest(values, this.shape));
   }
 
   /** The synchronous twin of `toArray()`. */
@@ -155,14 +157,13 @@ export class Tensor implements View {
   }
 
   /** The only element. Throws unless there is exactly one. */
-  async item(): Promise<number> {
-    this.checkSingle();
-    return (await this.data())[0];
+  item(): Promise<number> {
+    return this.size === 1 ? this.data().then(([value]) => value) : Promise.reject(this.notSingle());
   }
 
   /** The synchronous twin of `item()`. */
   itemSync(): number {
-    this.checkSingle();
+    if (this.size !== 1) throw this.notSingle();
     return this.dataSync()[0];
   }
 
@@ -195,11 +196,15 @@ export class Tensor implements View {
     return this.toString();
   }
 
-  private checkSingle(): void {
-    if (this.size !== 1)
-      throw new Error(
-        `item: tensor ${formatShape(this.shape)} has ${this.size} elements, not one; use data()`,
-      );
+  private async readElements(): Promise<TypedArray> {
+    const [start, end] = this.range();
+    return this.inRowMajor(await this.storage.home.read(this.buffer, start, end), start);
+  }
+
+  private notSingle(): Error {
+    return new Error(
+      `item: tensor ${formatShape(this.shape)} has ${this.size} elements, not one; use data()`,
+    );
   }
 
   /** The stretch of the storage that holds all elements. */

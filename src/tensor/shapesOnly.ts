@@ -1,0 +1,115 @@
+/**
+ * Following shapes alone: inside `followShapes` ops infer the shape of what they would compute and compute nothing, so
+ * that a graph of any network is recorded in milliseconds and without its memory. Tensors made before, parameters
+ * among them, keep their memory untouched; what ops give out has a shape, a dtype and no values.
+ *
+ * Whatever is read must be known without computing: an initial parameter or a constant is, an input of the followed
+ * function or the result of an op is not. Reading those is refused, because the graph would be that of one input.
+ */
+import type { Backend, BackendInfo, Buffer, KernelCall, KernelName, Shape } from "../backends/backend.ts";
+import type { DType } from "../backends/dtype.ts";
+import { MemoryAccount, type MemoryReport } from "../backends/memory.ts";
+
+/** Takes part in place of every backend, and does nothing but remember which memory would have been written. */
+class ShapesOnlyBackend implements Backend {
+  readonly name = "shapes only";
+  private readonly unknown: WeakSet<Buffer>;
+
+  constructor(given: readonly Buffer[]) {
+    this.unknown = new WeakSet(given);
+  }
+
+  /** Whether a computation, or an input of what is followed, decides what the buffer holds. */
+  isUnknown(buffer: Buffer): boolean {
+    return this.unknown.has(buffer);
+  }
+
+  allocate(dtype: DType, length: number): Buffer {
+    const buffer = { dtype, length };
+    this.unknown.add(buffer);
+    return buffer;
+  }
+
+  run<K extends KernelName>({ kernel, inputs, output }: KernelCall<K>): void {
+    this.unknown.add(output.buffer);
+    // The one kernel that writes what it reads.
+    if (kernel === "assignAll") for (const { buffer } of inputs) this.unknown.add(buffer);
+  }
+
+  release(): void {
+    // There is no memory behind a shape.
+  }
+
+  recategorize(): void {
+    // There are no bytes to be counted.
+  }
+
+  write(): void {
+    // Values have nowhere to go; the buffer stays unknown.
+  }
+
+  read(): Promise<never> {
+    return Promise.reject(new Error(noValues));
+  }
+
+  memoryReport(): MemoryReport {
+    return new MemoryAccount().report(0);
+  }
+
+  resetPeakMemory(): void {
+    // Nothing is ever live.
+  }
+
+  info(): BackendInfo {
+    return {
+      name: this.name,
+      description: "shapes without values, while a graph is recorded",
+      threads: 0,
+      simd: "none",
+      flags: [],
+      selfCheck: "none",
+      memory: { liveBytes: 0, pooledBytes: 0, reservedBytes: 0, limitBytes: null },
+    };
+  }
+}
+
+const noValues =
+  "the tensor has a shape and no values: it was made while a graph was recorded; " +
+  "do not keep tensors from one forward pass for the next, or make them before trace()";
+
+interface Following {
+  readonly backend: ShapesOnlyBackend;
+  /** The error that answers a reading of values that are not known. */
+  refuse(shape: Shape): Error;
+}
+
+let following: Following | null = null;
+
+/** The backend that stands for all others while shapes alone are followed; null otherwise. */
+export function shapesOnlyBackend(): Backend | null {
+  return following ? following.backend : null;
+}
+
+/**
+ * Runs `body`, in which ops compute nothing. What `given` holds counts as unknown; `refuse` makes the error for a
+ * reading of unknown values, from the shape of what was read.
+ */
+export function followShapes<Result>(
+  given: readonly Buffer[],
+  refuse: (shape: Shape) => Error,
+  body: () => Result,
+): Result {
+  const saved = following;
+  following = { backend: new ShapesOnlyBackend(given), refuse };
+  try {
+    return body();
+  } finally {
+    following = saved;
+  }
+}
+
+/** Throws when the values of `buffer`, which lives on `home`, cannot be read: shapes alone were, or are, followed. */
+export function checkReadable(home: Backend, buffer: Buffer, shape: Shape): void {
+  if (following?.backend.isUnknown(buffer)) throw following.refuse(shape);
+  if (home instanceof ShapesOnlyBackend) throw new Error(noValues);
+}
