@@ -1,0 +1,116 @@
+/** The WebGPU backend: kernels are queued, and values come back only when they are asked for. */
+import type { Backend, BackendInfo, Buffer, KernelCall, KernelName, View } from "../backend.ts";
+import type { DType, TypedArray } from "../dtype.ts";
+import type { MemoryCategory, MemoryReport } from "../memory.ts";
+import { CommandStream } from "./commands.ts";
+import type { OpenDevice } from "./device.ts";
+import { kernels } from "./kernels/index.ts";
+import { DeviceMemory, GpuMemory } from "./memory.ts";
+import { GpuRuntime, type GpuView } from "./runtime.ts";
+import { Staging, toWords } from "./staging.ts";
+
+export class WebGpuBackend implements Backend {
+  readonly name = "webgpu";
+  readonly runtime: GpuRuntime;
+  readonly #open: OpenDevice;
+  readonly #memory: DeviceMemory;
+  readonly #commands: CommandStream;
+  readonly #staging: Staging;
+
+  constructor(open: OpenDevice, budgetBytes: number) {
+    const { device } = open;
+    this.#open = open;
+    this.#commands = new CommandStream(device);
+    const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
+    this.#memory = new DeviceMemory(
+      device,
+      { bytesPerBuffer: Math.min(maxStorageBufferBindingSize, maxBufferSize), budgetBytes },
+      () => {
+        this.#commands.flush();
+        this.runtime.pipelines.forgetGroups();
+      },
+    );
+    this.runtime = new GpuRuntime(device, this.#memory, this.#commands);
+    this.#staging = new Staging(device);
+  }
+
+  allocate(dtype: DType, length: number, category: MemoryCategory): Buffer {
+    return this.#memory.allocate(dtype, length, category);
+  }
+
+  release(buffer: Buffer): void {
+    this.#memory.release(this.#own(buffer));
+  }
+
+  recategorize(buffer: Buffer, category: MemoryCategory): void {
+    this.#memory.recategorize(this.#own(buffer), category);
+  }
+
+  run<K extends KernelName>({ kernel, inputs, output, attributes }: KernelCall<K>): void {
+    this.#open.assertAlive();
+    const run = kernels[kernel];
+    if (!run) throw new Error(`webgpu: no kernel ${kernel}`);
+    run(
+      this.runtime,
+      inputs.map((input) => this.#view(input)),
+      this.#view(output),
+      attributes,
+    );
+  }
+
+  write(buffer: Buffer, values: ArrayLike<number>): void {
+    this.#open.assertAlive();
+    const { memory, dtype } = this.#own(buffer);
+    if (values.length === 0) return;
+    // The queue writes before it runs what is submitted later: kernels that wait and read the old values go first.
+    this.#commands.flush();
+    this.#open.device.queue.writeBuffer(memory, 0, toWords(dtype, values));
+  }
+
+  async read(buffer: Buffer, start: number, end: number): Promise<TypedArray> {
+    this.#open.assertAlive();
+    try {
+      return await this.#staging.read(this.#commands, this.#own(buffer), start, end);
+    } finally {
+      // A refused or lost read fails with this error, which says why; one that came back may hold refused work.
+      this.#open.assertSound();
+    }
+  }
+
+  memoryReport(): MemoryReport {
+    return this.#memory.report();
+  }
+
+  resetPeakMemory(): void {
+    this.#memory.resetPeak();
+  }
+
+  info(): BackendInfo {
+    const { liveBytes, pooledBytes } = this.memoryReport();
+    return {
+      name: this.name,
+      description: this.#open.description,
+      threads: 1,
+      simd: "none",
+      flags: [],
+      selfCheck: "none",
+      memory: {
+        liveBytes,
+        pooledBytes,
+        reservedBytes: this.#memory.reservedBytes,
+        limitBytes: this.#memory.limits.budgetBytes,
+      },
+    };
+  }
+
+  #view({ buffer, shape, strides, offset }: View): GpuView {
+    return { buffer: this.#own(buffer), shape, strides, offset };
+  }
+
+  #own(buffer: Buffer): GpuMemory {
+    if (buffer instanceof GpuMemory) return buffer;
+    throw new Error(
+      "webgpu: the tensor lives on another backend; make it on this one, with the backend option of tensor(), zeros(), …, or move it with model.to()",
+    );
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * Kernels as WGSL. A kernel file writes the body of `main` and names its operands and numbers; this file adds what
+ * every shader needs around it: bindings, accessors and the running index.
+ *
+ * A buffer that several operands look at is bound once: WebGPU refuses one buffer with two kinds of access, and a
+ * dense block's input and output are channels of the same memory. So a body reads `x_get(i)` and writes
+ * `y_set(i, value)`, whatever binding lies behind.
+ */
+import type { DType } from "../dtype.ts";
+
+/** How an operand is used. */
+export type Access = "read" | "write" | "readWrite";
+
+/** What a shader needs to know of an operand. */
+export interface OperandType {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly access: Access;
+  /** Which binding it shares; operands of one buffer have the same. */
+  readonly binding: number;
+  /** Read and written four elements at a time, at multiples of four: `x_get4(i)` is elements i to i + 3. */
+  readonly vector: boolean;
+}
+
+export interface ShaderSource {
+  readonly operands: readonly OperandType[];
+  /** Names of the numbers, in order; a body reads them as `p.name`. */
+  readonly numbers: readonly { readonly name: string; readonly type: "i32" | "f32" }[];
+  /** Invocations of a workgroup. */
+  readonly workgroupSize: number;
+  /** Declarations in front of `main`: functions, workgroup memory, constants. */
+  readonly declarations?: string;
+  /** The body of `main`; `id` is the running index, `group` the workgroup's, `lane` the index in it. */
+  readonly body: string;
+}
+
+/** The WGSL type of an element in a register; u8 and bool are whole words. */
+export const scalarOf = (dtype: DType): "f32" | "i32" => (dtype === "f32" ? "f32" : "i32");
+
+/** Workgroups of one row of a dispatch: WebGPU's limit per dimension. More go into further rows. */
+export const groupsPerRow = 65535;
+
+/** The bindings in order: how each is bound, and what its elements are. */
+export function bindingsOf(
+  operands: readonly OperandType[],
+): { readonly writable: boolean; readonly scalar: "f32" | "i32"; readonly vector: boolean }[] {
+  const count = Math.max(-1, ...operands.map(({ binding }) => binding)) + 1;
+  return Array.from({ length: count }, (_, binding) => {
+    const users = operands.filter((operand) => operand.binding === binding);
+    return {
+      writable: users.some(({ access }) => access !== "read"),
+      scalar: scalarOf(users[0].dtype),
+      vector: users.every(({ vector }) => vector),
+    };
+  });
+}
+
+function accessors(
+  { name, access, binding, vector, dtype }: OperandType,
+  bindings: ReturnType<typeof bindingsOf>,
+): string {
+  const { vector: wide } = bindings[binding];
+  const scalar = scalarOf(dtype);
+  const at = `b${binding}`;
+  const lines: string[] = [];
+  const lanes = [0, 1, 2, 3];
+  if (access !== "write") {
+    lines.push(
+      wide
+        ? `fn ${name}_get(i: i32) -> ${scalar} { return ${at}[i >> 2][i & 3]; }`
+        : `fn ${name}_get(i: i32) -> ${scalar} { return ${at}[i]; }`,
+    );
+    if (vector)
+      lines.push(
+        `fn ${name}_get4(i: i32) -> vec4<${scalar}> { return ${
+          wide ? `${at}[i >> 2]` : `vec4<${scalar}>(${lanes.map((lane) => `${at}[i + ${lane}]`).join(", ")})`
+        }; }`,
+      );
+  }
+  if (access !== "read") {
+    lines.push(
+      wide
+        ? `fn ${name}_set(i: i32, v: ${scalar}) { ${at}[i >> 2][i & 3] = v; }`
+        : `fn ${name}_set(i: i32, v: ${scalar}) { ${at}[i] = v; }`,
+    );
+    if (vector)
+      lines.push(
+        `fn ${name}_set4(i: i32, v: vec4<${scalar}>) { ${
+          wide ? `${at}[i >> 2] = v;` : lanes.map((lane) => `${at}[i + ${lane}] = v[${lane}];`).join(" ")
+        } }`,
+      );
+  }
+  return lines.join("\n");
+}
+
+/** The whole shader. */
+export function shaderText(source: ShaderSource): string {
+  const { operands, numbers, workgroupSize, declarations = "", body } = source;
+  const bindings = bindingsOf(operands);
+  const buffers = bindings.map(({ writable, scalar, vector }, i) => {
+    const element = vector ? `vec4<${scalar}>` : scalar;
+    return `@group(0) @binding(${i}) var<storage, ${writable ? "read_write" : "read"}> b${i}: array<${element}>;`;
+  });
+  const fields = numbers.map(({ name, type }) => `  ${name}: ${type},`);
+  return `${fields.length > 0 ? `struct Parameters {\n${fields.join("\n")}\n}\n` : ""}${buffers.join("\n")}
+${fields.length > 0 ? `@group(0) @binding(${bindings.length}) var<uniform> p: Parameters;\n` : ""}
+${operands.map((operand) => accessors(operand, bindings)).join("\n")}
+${declarations}
+@compute @workgroup_size(${workgroupSize})
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let lane = i32(local);
+  let group = i32(workgroup.y * ${groupsPerRow}u + workgroup.x);
+  let id = group * ${workgroupSize} + lane;
+${body}
+}
+`;
+}

@@ -1,0 +1,150 @@
+/** What a kernel file works with: it names operands and numbers, and launches WGSL over so many threads. */
+import type { KernelAttributes, KernelName, Layout } from "../backend.ts";
+import type { DType } from "../dtype.ts";
+import type { CommandStream } from "./commands.ts";
+import type { DeviceMemory, GpuMemory } from "./memory.ts";
+import { type Numeral, ParameterMemory } from "./parameters.ts";
+import { type Bound, PipelineCache } from "./pipelines.ts";
+import type { Access, OperandType } from "./programs.ts";
+
+/** An operand of a kernel: device memory seen through a layout. */
+export interface GpuView extends Layout {
+  readonly buffer: GpuMemory;
+}
+
+/** A kernel on the device. It must take any strides, and must write every element of `output` and nothing else. */
+export type GpuKernel<Attributes> = (
+  runtime: GpuRuntime,
+  inputs: readonly GpuView[],
+  output: GpuView,
+  attributes: Attributes,
+) => void;
+
+/** One kernel for every op: an op without one does not compile. */
+export type GpuKernelSet = { readonly [K in KernelName]: GpuKernel<KernelAttributes[K]> };
+
+/** An operand of a launch. */
+export interface LaunchOperand {
+  /** What the body calls it: `x` is read as `x_get(i)` and written as `x_set(i, value)`. */
+  readonly name: string;
+  readonly buffer: GpuMemory;
+  readonly access: Access;
+  /** Also read and written as `x_get4(i)` and `x_set4(i, value)`, at multiples of four. */
+  readonly vector?: boolean;
+}
+
+/** A kernel launch. */
+export interface Launch {
+  /** Names the kernel in profiles and errors. */
+  readonly label: string;
+  /** Everything that the text depends on beside the label and the operands' dtypes. */
+  readonly variant?: string;
+  readonly operands: readonly LaunchOperand[];
+  /** Read by the body as `p.name`. */
+  readonly numbers?: Readonly<Record<string, Numeral>>;
+  /** Threads in all; `id` runs from 0 to this. Give either this or `groups`. */
+  readonly threads?: number;
+  /** Workgroups in all; the body counts with `group` and `lane`. */
+  readonly groups?: number;
+  /** Threads of a workgroup; default 64. */
+  readonly workgroupSize?: number;
+  /** The WGSL; called once for every variant. */
+  shader(): { readonly declarations?: string; readonly body: string };
+}
+
+const dtypeLetters: Readonly<Record<DType, string>> = { f32: "f", f64: "d", i32: "i", u8: "u", bool: "b" };
+
+/** Compiles, binds and enqueues kernels. */
+export class GpuRuntime {
+  readonly device: GPUDevice;
+  readonly memory: DeviceMemory;
+  readonly commands: CommandStream;
+  readonly pipelines: PipelineCache;
+  readonly #parameters: ParameterMemory;
+
+  constructor(device: GPUDevice, memory: DeviceMemory, commands: CommandStream) {
+    this.device = device;
+    this.memory = memory;
+    this.commands = commands;
+    this.pipelines = new PipelineCache(device);
+    this.#parameters = new ParameterMemory(device);
+  }
+
+  /** Enqueues a kernel. Nothing happens for 0 threads. */
+  launch({
+    label,
+    variant = "",
+    operands,
+    numbers = {},
+    threads,
+    groups,
+    workgroupSize = 64,
+    shader,
+  }: Launch): void {
+    const count = threads === undefined ? (groups ?? 0) : Math.ceil(threads / workgroupSize);
+    if (count === 0) return;
+    const bound: Bound[] = [];
+    const bindingOf: number[] = [];
+    let key = `${label}/${variant}/${workgroupSize}`;
+    for (const { buffer, vector } of operands) {
+      let binding = bound.findIndex(({ id }) => id === buffer.id);
+      if (binding < 0) binding = bound.push(buffer) - 1;
+      bindingOf.push(binding);
+      key += `${vector ? "|" : "."}${dtypeLetters[buffer.dtype]}${binding}`;
+    }
+    const named = Object.entries(numbers);
+    const pipeline = this.pipelines.pipelineOf(key, label, () => {
+      const { declarations = "", body } = shader();
+      const types: OperandType[] = operands.map(({ name, buffer, access, vector = false }, i) => ({
+        name,
+        dtype: buffer.dtype,
+        access,
+        binding: bindingOf[i],
+        vector,
+      }));
+      return {
+        operands: types,
+        numbers: [
+          ...named.map(
+            ([name, value]) => ({ name, type: typeof value === "number" ? "i32" : "f32" }) as const,
+          ),
+          { name: "threads", type: "i32" },
+        ],
+        workgroupSize,
+        declarations,
+        body: threads === undefined ? body : `  if (id >= p.threads) { return; }\n${body}`,
+      };
+    });
+    const slot = this.#parameters.slotOf([...Object.values(numbers), threads ?? count]);
+    this.commands.dispatch({
+      pipeline,
+      group: this.pipelines.groupOf(pipeline, bound, slot),
+      parameterOffset: slot.offset,
+      groups: count,
+    });
+  }
+
+  /** Runs `body` with uninitialised workspace of so many f32, which is free again once the commands are queued. */
+  scratch(length: number, body: (workspace: GpuMemory) => void): void {
+    const workspace = this.memory.allocate("f32", length, "workspace");
+    try {
+      body(workspace);
+    } finally {
+      this.memory.release(workspace);
+    }
+  }
+}
+
+/** The numbers `x_o`, `x_0`, `x_1`, … of a view: its offset and strides. */
+export function layoutNumbers(name: string, { offset, strides }: Layout): Record<string, number> {
+  const numbers: Record<string, number> = { [`${name}_o`]: offset };
+  strides.forEach((stride, axis) => {
+    numbers[`${name}_${axis}`] = stride;
+  });
+  return numbers;
+}
+
+/** WGSL for the position of an element: `p.x_o + i * p.x_0 + …`, one index expression per axis. */
+export function positionText(name: string, indices: readonly string[]): string {
+  return [`p.${name}_o`, ...indices.map((index, axis) => `${index} * p.${name}_${axis}`)].join(" + ");
+}

@@ -1,0 +1,63 @@
+/** Reading device memory: through mappable buffers that are used again, since each costs the driver a page mapping. */
+import type { DType, TypedArray } from "../dtype.ts";
+import type { CommandStream } from "./commands.ts";
+import { bytesPerWord, classBytes, GPUBufferUsageFlags, type GpuMemory } from "./memory.ts";
+
+/** Mappable buffers that wait for the next read, by size. */
+export class Staging {
+  readonly #device: GPUDevice;
+  readonly #free = new Map<number, GPUBuffer[]>();
+  #created = 0;
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+  }
+
+  /** How many buffers there are. */
+  get created(): number {
+    return this.#created;
+  }
+
+  /** Elements `start` to `end`, once all work queued before is done. */
+  async read(commands: CommandStream, source: GpuMemory, start: number, end: number): Promise<TypedArray> {
+    const bytes = (end - start) * bytesPerWord;
+    if (bytes === 0) return fromWords(source.dtype, new ArrayBuffer(0));
+    const size = classBytes(bytes);
+    const staging = this.#free.get(size)?.pop() ?? this.#create(size);
+    commands.copy(source.memory, start * bytesPerWord, staging, bytes);
+    commands.flush();
+    const mapRead = 0x1;
+    await staging.mapAsync(mapRead, 0, bytes);
+    const values = fromWords(source.dtype, staging.getMappedRange(0, bytes).slice(0));
+    staging.unmap();
+    const list = this.#free.get(size);
+    if (list) list.push(staging);
+    else this.#free.set(size, [staging]);
+    return values;
+  }
+
+  #create(size: number): GPUBuffer {
+    this.#created += 1;
+    return this.#device.createBuffer({
+      label: "staging",
+      size,
+      usage: GPUBufferUsageFlags.mapRead | GPUBufferUsageFlags.copyTarget,
+    });
+  }
+}
+
+/** The device's words as the host's typed array. */
+function fromWords(dtype: DType, words: ArrayBuffer): TypedArray {
+  if (dtype === "f32") return new Float32Array(words);
+  const integers = new Int32Array(words);
+  return dtype === "i32" ? integers : Uint8Array.from(integers);
+}
+
+/** Host values as the device's words. */
+export function toWords(
+  dtype: DType,
+  values: ArrayLike<number>,
+): Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> {
+  if (dtype === "f32") return Float32Array.from(values);
+  return Int32Array.from(values);
+}
