@@ -30,7 +30,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   models: network,
   detect: network,
   data: [...core, "io"],
-  io: core,
+  io: [...network, "graph"],
   train: library,
   cli: [...library, "train"],
   testing: network,

@@ -1,6 +1,7 @@
 /** What a command tells the shell and the user when it ends, well or badly. */
 import { CommanderError } from "commander";
 import { DataError } from "../data/index.ts";
+import { FileFormatError } from "../io/index.ts";
 import { DivergedError } from "./trainingRun.ts";
 
 /** The exit codes of every command; 130 and 143 are those of an interrupted one, see interrupt.ts. */
@@ -33,7 +34,7 @@ function isScarcity(error: unknown): boolean {
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
   if (error instanceof UsageError) return exitCodes.usage;
-  if (error instanceof DataError) return exitCodes.data;
+  if (error instanceof DataError || error instanceof FileFormatError) return exitCodes.data;
   if (error instanceof DivergedError) return exitCodes.diverged;
   return isScarcity(error) ? exitCodes.resources : exitCodes.internal;
 }
