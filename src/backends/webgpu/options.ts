@@ -1,0 +1,23 @@
+/** What can be asked of a WebGPU device. Free of WebGPU's own types, because users see it. */
+
+export interface DeviceOptions {
+  /**
+   * Which adapter computes:
+   * - `"default"`: the system's GPU; in Node, where there is none, the software adapter, with one line that says so;
+   * - `"software"`: a processor pretending to be a GPU: right, slow, the same everywhere (see softwareAdapter.ts);
+   * - anything else: the GPU whose name contains this text, such as `"NVIDIA"`.
+   *
+   * Default: the environment variable GRADWEAVE_WEBGPU_ADAPTER, or `"default"`.
+   */
+  readonly adapter?: string;
+  /** Which GPU of several: the fast one (the default here) or the one that saves the battery. */
+  readonly powerPreference?: "high-performance" | "low-power";
+  /** Asks for half-precision storage (the feature `shader-f16`). Where the adapter lacks it: one warning, and f32. */
+  readonly f16?: boolean;
+  /**
+   * Whether shaders check their indices, which Dawn in Node lets one choose (a browser always checks).
+   * Default: true on a GPU, where a wrong index could end the driver; false on the software adapter, where the
+   * checks cost a factor of 1.3 to 2.6 and a wrong index should show instead of being clamped into a plausible number.
+   */
+  readonly robustness?: boolean;
+}
