@@ -2,6 +2,16 @@
  * The graph of a module: traced once, the source of equations, structure, cost and drawings. May import from `nn/`
  * and what is below it.
  */
+export {
+  type Bottleneck,
+  type BottleneckComparison,
+  type BottleneckOptions,
+  bottlenecks,
+  type CostProfile,
+  compareBottlenecks,
+  type NamedCost,
+  namedCosts,
+} from "./bottlenecks.ts";
 export { type Cost, cost, type LayerCost } from "./cost.ts";
 export {
   type CountingRule,
