@@ -23,4 +23,11 @@ export {
 } from "./countingRules.ts";
 export { dependentValues, type Graph, GraphBuilder, type GraphNode, type GraphValue } from "./graph.ts";
 export type { LayerKind } from "./layerKinds.ts";
+export {
+  type InferenceMemory,
+  inferenceMemory,
+  type TrainingMemory,
+  type TrainingMemoryOptions,
+  trainingMemory,
+} from "./memory.ts";
 export { type Trace, type TraceInput, trace, traceTraining } from "./trace.ts";

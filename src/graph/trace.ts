@@ -41,31 +41,46 @@ export function traceTraining(module: Module, ...inputs: TraceInput[]): Trace {
 }
 
 function traceIn(training: boolean, module: Module, inputs: readonly TraceInput[]): Trace {
-  const restore = [restoreModes(module), restoreVersions(module), restoreGenerator()];
   const builder = new GraphBuilder(module.namedParameters());
-  const given = inputs.flatMap((input) => (input instanceof Tensor ? [input.buffer] : []));
   const stop = onOp((event) => builder.add(event));
+  try {
+    return followModule(module, { training, inputs }, (...tensors) => {
+      const inputIds = tensors.map((tensor) => builder.idOf(tensor));
+      const output = noGrad(() => tensorOf(module, module.forward(...tensors)));
+      return { graph: builder.graph(), inputs: inputIds, output: builder.idOf(output) };
+    });
+  } finally {
+    stop();
+  }
+}
+
+/**
+ * Runs `body` on inputs of these shapes with the module in one mode, following shapes alone, and leaves the module,
+ * but for gradients, and the random generator as they were. Throws where values are read that a computation decides.
+ */
+export function followModule<Result>(
+  module: Module,
+  { training, inputs }: { readonly training: boolean; readonly inputs: readonly TraceInput[] },
+  body: (...inputs: Tensor[]) => Result,
+): Result {
+  const restore = [restoreModes(module), restoreVersions(module), restoreGenerator()];
+  const given = inputs.flatMap((input) => (input instanceof Tensor ? [input.buffer] : []));
   let refused: Error | null = null;
   const refuse = (shape: Shape): Error => {
     refused ??= dataDependent(module, shape);
     return refused;
   };
-  const run = (): Trace => {
-    const tensors = inputs.map((input) => (input instanceof Tensor ? input : unknown(module, input)));
-    const inputIds = tensors.map((tensor) => builder.idOf(tensor));
-    const output = noGrad(() => tensorOf(module, module.forward(...tensors)));
-    return { graph: builder.graph(), inputs: inputIds, output: builder.idOf(output) };
-  };
   try {
     module.train(training);
-    const traced = followShapes(given, refuse, () => scope(run));
+    const result = followShapes(given, refuse, () =>
+      scope(() => body(...inputs.map((input) => (input instanceof Tensor ? input : unknown(module, input))))),
+    );
     // The module may have caught the error: its graph is no less that of one input.
     if (refused) throw refused;
-    return traced;
+    return result;
   } catch (error) {
     throw refused ?? error;
   } finally {
-    stop();
     for (const undo of restore) undo();
   }
 }

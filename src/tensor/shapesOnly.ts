@@ -7,13 +7,20 @@
  * function or the result of an op is not. Reading those is refused, because the graph would be that of one input.
  */
 import type { Backend, BackendInfo, Buffer, KernelCall, KernelName, Shape } from "../backends/backend.ts";
-import type { DType } from "../backends/dtype.ts";
-import { MemoryAccount, type MemoryReport } from "../backends/memory.ts";
+import { bytesPerElement, type DType } from "../backends/dtype.ts";
+import { MemoryAccount, type MemoryCategory, type MemoryReport } from "../backends/memory.ts";
 
-/** Takes part in place of every backend, and does nothing but remember which memory would have been written. */
+/** What the account needs to know of memory that is not there. */
+interface Noted extends Buffer {
+  category: MemoryCategory;
+}
+
+/** Takes part in place of every backend: it notes what would be allocated and what would be written, and does neither. */
 class ShapesOnlyBackend implements Backend {
   readonly name = "shapes only";
   private readonly unknown: WeakSet<Buffer>;
+  private readonly noted = new WeakSet<Buffer>();
+  private readonly account = new MemoryAccount();
 
   constructor(given: readonly Buffer[]) {
     this.unknown = new WeakSet(given);
@@ -24,9 +31,11 @@ class ShapesOnlyBackend implements Backend {
     return this.unknown.has(buffer);
   }
 
-  allocate(dtype: DType, length: number): Buffer {
-    const buffer = { dtype, length };
+  allocate(dtype: DType, length: number, category: MemoryCategory): Buffer {
+    const buffer: Noted = { dtype, length, category };
     this.unknown.add(buffer);
+    this.noted.add(buffer);
+    this.account.add(category, bytesOf(buffer));
     return buffer;
   }
 
@@ -36,12 +45,15 @@ class ShapesOnlyBackend implements Backend {
     if (kernel === "assignAll") for (const { buffer } of inputs) this.unknown.add(buffer);
   }
 
-  release(): void {
-    // There is no memory behind a shape.
+  release(buffer: Buffer): void {
+    if (this.isNoted(buffer)) this.account.remove(buffer.category, bytesOf(buffer));
   }
 
-  recategorize(): void {
-    // There are no bytes to be counted.
+  recategorize(buffer: Buffer, category: MemoryCategory): void {
+    if (!this.isNoted(buffer)) return;
+    this.account.remove(buffer.category, bytesOf(buffer));
+    this.account.add(category, bytesOf(buffer));
+    buffer.category = category;
   }
 
   write(): void {
@@ -52,12 +64,17 @@ class ShapesOnlyBackend implements Backend {
     return Promise.reject(new Error(noValues));
   }
 
+  /** What would be in use, of the memory that was asked for since following began. */
   memoryReport(): MemoryReport {
-    return new MemoryAccount().report(0);
+    return this.account.report(0);
   }
 
   resetPeakMemory(): void {
-    // Nothing is ever live.
+    this.account.resetPeak();
+  }
+
+  private isNoted(buffer: Buffer): buffer is Noted {
+    return this.noted.has(buffer);
   }
 
   info(): BackendInfo {
@@ -72,6 +89,8 @@ class ShapesOnlyBackend implements Backend {
     };
   }
 }
+
+const bytesOf = ({ dtype, length }: Buffer): number => length * bytesPerElement(dtype);
 
 const noValues =
   "the tensor has a shape and no values: it was made while a graph was recorded; " +
