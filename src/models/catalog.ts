@@ -1,4 +1,6 @@
 /** Every network that `createModel` knows: the families' lists one after the other. A new family adds its line here. */
+import { cspPeleeNets } from "./cspPeleeNet.ts";
 import { denseNets } from "./denseNets.ts";
+import { peleeNets } from "./peleeNet.ts";
 
-export const catalog = [...denseNets] as const;
+export const catalog = [...denseNets, ...peleeNets, ...cspPeleeNets] as const;

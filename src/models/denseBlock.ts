@@ -2,9 +2,9 @@
  * The parts that DenseNet and its cross-stage-partial form are made of (Huang et al. 2017, "DenseNet-BC"; the
  * CSPNet paper's equation (1)).
  */
-import { GrowingConcat } from "../autograd/index.ts";
 import { AvgPool2d, BatchNorm2d, Conv2d, Dropout, Module, preActivated, ReLU } from "../nn/index.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { GrowingBlock } from "./growingBlock.ts";
 
 export interface DenseLayerOptions {
   /** Channels that each layer adds, the paper's d. */
@@ -43,20 +43,10 @@ export class DenseLayer extends Module {
 }
 
 /** k dense layers, each reading the concatenation [x0, x1, …] of all before it; the output is all of them. */
-export class DenseBlock extends Module {
-  readonly outChannels: number;
-
+export class DenseBlock extends GrowingBlock {
   constructor(layers: number, inChannels: number, options: DenseLayerOptions) {
-    super();
-    for (let i = 0; i < layers; i++)
-      this.addModule(`denselayer${i + 1}`, new DenseLayer(inChannels + i * options.growthRate, options));
-    this.outChannels = inChannels + layers * options.growthRate;
-  }
-
-  override forward(x: Tensor): Tensor {
-    const features = new GrowingConcat(x, this.outChannels);
-    for (const layer of this.namedChildren().values()) features.append(layer.forward(features.tensor()));
-    return features.tensor();
+    const { growthRate } = options;
+    super({ layers, inChannels, growthRate, layer: (channels) => new DenseLayer(channels, options) });
   }
 }
 

@@ -13,6 +13,7 @@ export { type CspDenseNetOptions, cspDenseNet, cspDenseNet121 } from "./cspDense
 export { DenseBlock, DenseLayer, type DenseLayerOptions, Transition } from "./denseBlock.ts";
 export { DenseNet, type DenseNetOptions, type Stem } from "./denseNetParts.ts";
 export { densenet, densenet121 } from "./densenet.ts";
+export { FeatureNetwork, type FeatureNetworkOptions } from "./featureNetwork.ts";
 export { type CommonOptions, defineModel, type ModelDefinition, type ModelEntry } from "./modelEntry.ts";
 export {
   darknetPreprocessing,
