@@ -21,7 +21,7 @@ import {
   reportJsonSchema,
   serializeReport,
 } from "../src/gradflow/report/index.ts";
-import { displayWidth, wrapText } from "../src/gradflow/report/table.ts";
+import { displayWidth, wrapText } from "../src/text/table.ts";
 import { isWellFormed } from "./support/markup.ts";
 import { sampleReport } from "./support/sampleReport.ts";
 

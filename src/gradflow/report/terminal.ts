@@ -12,7 +12,7 @@ import {
 } from "./format.ts";
 import { certainty, headlines, setting } from "./headlines.ts";
 import type { GradientReuseReport, ReportStage } from "./schema.ts";
-import { displayWidth, pad, renderTable, type TableColumn, wrapText } from "./table.ts";
+import { displayWidth, pad, renderTable, type TableColumn, wrapText } from "../../text/table.ts";
 
 export interface TerminalOptions {
   /** Width of the terminal; less than 40 is treated as 40. */
