@@ -1,6 +1,6 @@
 /** Single layers: what they compute, their initial values, and what they say about sizes that do not fit. */
 import { describe, expect, it } from "vitest";
-import { manualSeed, nn, ones, randn, type Tensor, tensor, zeros } from "../src/index.ts";
+import { defaultGenerator, manualSeed, nn, ones, randn, type Tensor, tensor, zeros } from "../src/index.ts";
 import { expectClose, readFixture, restore, type StoredTensor } from "./support/pytorchFixtures.ts";
 
 function statistics(weight: Tensor) {
@@ -47,6 +47,20 @@ describe("initial values", () => {
     expect(() => nn.init.kaimingNormal(zeros([3]))).toThrow(
       "kaimingNormal: weight [3] needs at least 2 dimensions [out, in, …]",
     );
+  });
+
+  it("stay zero, and leave the generator alone, where nothing is to be drawn", () => {
+    manualSeed(4);
+    const before = defaultGenerator().state();
+    const layer = nn.init.withoutDrawing(() => new nn.Conv2d(2, 3, 3));
+    expect(new Set([...layer.weight.dataSync(), ...(layer.bias?.dataSync() ?? [1])])).toEqual(new Set([0]));
+    expect(defaultGenerator().state()).toEqual(before);
+    expect(() =>
+      nn.init.withoutDrawing(() => {
+        throw new Error("built wrongly");
+      }),
+    ).toThrow("built wrongly");
+    expect(new Set(new nn.Linear(2, 3).weight.dataSync()).size).toBe(6);
   });
 
   it("repeat with the seed", () => {

@@ -2,5 +2,6 @@
 import { cspPeleeNets } from "./cspPeleeNet.ts";
 import { denseNets } from "./denseNets.ts";
 import { peleeNets } from "./peleeNet.ts";
+import { resNets } from "./resnet.ts";
 
-export const catalog = [...denseNets, ...peleeNets, ...cspPeleeNets] as const;
+export const catalog = [...denseNets, ...peleeNets, ...cspPeleeNets, ...resNets] as const;

@@ -1,5 +1,6 @@
 /** How a family offers a network to the registry: by name, with its options and their defaults as data. */
-import type { Network } from "./network.ts";
+import { init } from "../nn/index.ts";
+import { initialise, type Network } from "./network.ts";
 
 /** Options that every model has. */
 export interface CommonOptions {
@@ -57,5 +58,12 @@ export function defineModel<const Name extends string, Options extends CommonOpt
   ...description
 }: ModelDefinition<Name, Options, Made>): ModelEntry<Name, Options, Made> {
   const { name, defaults } = description;
-  return { ...description, create: (options = {}) => build(resolve(name, defaults, options)) };
+  const create = (options: Partial<Options> = {}) => {
+    const resolved = resolve(name, defaults, options);
+    // What layers draw when they are made would be overwritten at once, and takes longer than all the rest.
+    const network = init.withoutDrawing(() => build(resolved));
+    initialise(network);
+    return network;
+  };
+  return { ...description, create };
 }

@@ -9,6 +9,24 @@ export interface InitOptions {
   readonly generator?: Generator;
 }
 
+let isDrawing = true;
+
+/**
+ * Runs `build`, in which layers and the functions of this module draw no random numbers: weights stay at zero. For
+ * models whose weights are loaded or set right after, or are not needed.
+ *
+ *     const model = nn.init.withoutDrawing(() => createModel("resnet-50"));
+ */
+export function withoutDrawing<Result>(build: () => Result): Result {
+  const saved = isDrawing;
+  isDrawing = false;
+  try {
+    return build();
+  } finally {
+    isDrawing = saved;
+  }
+}
+
 /** How many inputs feed one output of the weight `[out, in, …window]`, and how many outputs one input feeds. */
 function fans(name: string, weight: Tensor): { fanIn: number; fanOut: number } {
   if (weight.rank < 2)
@@ -28,12 +46,12 @@ export function constant(weight: Tensor, value: number): void {
 
 /** Normal numbers of the given standard deviation around `mean`. */
 export function normal(weight: Tensor, mean: number, std: number, init: InitOptions = {}): void {
-  copyInto(weight, randn(weight.shape, { ...options(weight, init), mean, std }));
+  if (isDrawing) copyInto(weight, randn(weight.shape, { ...options(weight, init), mean, std }));
 }
 
 /** Uniform numbers in [low, high). */
 export function uniform(weight: Tensor, low: number, high: number, init: InitOptions = {}): void {
-  copyInto(weight, rand(weight.shape, { ...options(weight, init), low, high }));
+  if (isDrawing) copyInto(weight, rand(weight.shape, { ...options(weight, init), low, high }));
 }
 
 /** He et al. 2015 for ReLU: normal with standard deviation √(2 / fan). */

@@ -1,0 +1,100 @@
+/**
+ * The residual families and the paper's comparisons: sizes as published, features, shortcuts, errors. What they
+ * compute is compared with PyTorch in residualNetworks.test.ts.
+ */
+import { describe, expect, it } from "vitest";
+import { cost, totalFlops, trace } from "../src/graph/index.ts";
+import { nn, ones, randn, tensor } from "../src/index.ts";
+import { createModel, type ModelName } from "../src/models/index.ts";
+import { PartialShortcut } from "../src/models/residualBlocks.ts";
+import { Generator } from "../src/tensor/generator.ts";
+
+/** What is published of a network; only what a source gives is compared. */
+interface Row {
+  readonly name: ModelName;
+  /** All trained numbers. */
+  readonly parameters?: number;
+  /** Millions of weights of convolutions and the classifier, as printed: the CSPNet paper's "#Parameter". */
+  readonly weights?: string;
+  /** Millions of numbers in Darknet's .weights file, as printed. */
+  readonly stored?: string;
+  /** 10^9 operations of convolutions at the default input, as printed. */
+  readonly bflops?: string;
+}
+
+/**
+ * Parameters: torchvision 0.2x, "num_params" of its weight tables. Weights, stored numbers and BFLOPs: counted by
+ * another program on the public Darknet configurations of CrossStagePartialNetworks (commit 8786894) and pjreddie's.
+ */
+const published: readonly Row[] = [
+  { name: "resnet-50", parameters: 25_557_032 },
+  { name: "resnet-101", parameters: 44_549_160 },
+  { name: "resnet-152", parameters: 60_192_808 },
+  { name: "resnext-50", parameters: 25_028_904 },
+  { name: "resnet-10", weights: "5.2400", stored: "5.2489", bflops: "2.2722" },
+  { name: "resnet-50-darknet", weights: "22.7340", stored: "22.8259", bflops: "9.7412" },
+  { name: "resnet-152-darknet", weights: "57.2715", stored: "57.5600" },
+  { name: "resnext-50-darknet", weights: "22.1908", stored: "22.3129", bflops: "10.1103" },
+  // timm's res2net50_26w_4s and res2next50, 25.70 M and 24.67 M; 8.51 and 8.345 BFLOPs.
+  { name: "res2net-50", parameters: 25_699_120, bflops: "8.5103" },
+  { name: "res2next-50", parameters: 24_671_464, bflops: "8.3454" },
+];
+
+describe("sizes as published", () => {
+  it.each(published)("$name", ({ name, parameters, weights, stored, bflops }) => {
+    const model = nn.init.withoutDrawing(() => createModel(name));
+    const counted = cost(trace(model, [1, ...model.defaultInput]));
+    const millions = (count: number) => (count / 1e6).toFixed(4);
+    if (parameters !== undefined) expect(model.parameterCount()).toBe(parameters);
+    if (weights !== undefined) expect(millions(counted.weights)).toBe(weights);
+    if (stored !== undefined) expect(millions(counted.storedNumbers)).toBe(stored);
+    if (bflops !== undefined) expect((totalFlops(counted.layers, "macs") / 1e9).toFixed(4)).toBe(bflops);
+    expect(counted.parameters).toBe(model.parameterCount());
+  });
+});
+
+describe("PartialShortcut", () => {
+  const shortcut = new PartialShortcut();
+
+  it("adds the first channels of every second pixel of a larger map, as Darknet of November 2019", () => {
+    const x = tensor([...Array(3 * 5).keys()], { shape: [1, 1, 3, 5] });
+    // Rows 0 and 2, columns 0, 2 and 4; the second channel of y has no partner.
+    const y = shortcut.forward(ones([1, 2, 2, 3]), x);
+    expect(y.toArraySync()).toEqual([
+      [
+        [
+          [1, 3, 5],
+          [11, 13, 15],
+        ],
+        [
+          [1, 1, 1],
+          [1, 1, 1],
+        ],
+      ],
+    ]);
+  });
+
+  it("leaves out the channels that y does not have", () => {
+    const x = randn([2, 5, 3, 3], { generator: new Generator(3) });
+    const y = shortcut.forward(ones([2, 2, 3, 3]), x);
+    expect(y.toArraySync()).toEqual(x.slice(1, 0, 2).add(1).toArraySync());
+  });
+
+  it("refuses maps that cannot be subsampled to the same size", () => {
+    expect(() => shortcut.forward(ones([1, 2, 4, 4]), ones([1, 2, 8, 4]))).toThrow(
+      "PartialShortcut: map [1, 2, 8, 4] cannot be subsampled to [1, 2, 4, 4]; its sides must be the same number of times larger",
+    );
+    expect(() => shortcut.forward(ones([1, 2, 4, 4]), ones([1, 2, 2, 2]))).toThrow("cannot be subsampled");
+  });
+});
+
+describe("every network", () => {
+  it("names its sizes when they are out of range", () => {
+    const make = (options: object) => () => createModel("resnet-50", options);
+    expect(make({ blocks: [1, 0, 1, 1] })).toThrow("ResNet: blocks[1] 0 must be a positive integer");
+    expect(make({ stemChannels: 0.5 })).toThrow("ResNet: stemChannels 0.5 must be a positive integer");
+    expect(() => createModel("res2net-50", { scale: 1 })).toThrow(
+      "Res2NetBlock: scale 1 must be an integer from 2 on",
+    );
+  });
+});
