@@ -30,7 +30,8 @@ export class WebGpuBackend implements Backend {
         this.runtime.pipelines.forgetGroups();
       },
     );
-    this.runtime = new GpuRuntime(device, this.#memory, this.#commands);
+    // A software adapter runs on the processor's cores; a GPU hides its latencies behind tens of thousands of threads.
+    this.runtime = new GpuRuntime(device, this.#memory, this.#commands, open.adapter.software ? 512 : 65536);
     this.#staging = new Staging(device);
   }
 

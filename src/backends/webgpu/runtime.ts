@@ -60,9 +60,12 @@ export class GpuRuntime {
   readonly memory: DeviceMemory;
   readonly commands: CommandStream;
   readonly pipelines: PipelineCache;
+  /** How many threads keep the device busy: a sum is shared among so many, and not among more. */
+  readonly usefulThreads: number;
   readonly #parameters: ParameterMemory;
 
-  constructor(device: GPUDevice, memory: DeviceMemory, commands: CommandStream) {
+  constructor(device: GPUDevice, memory: DeviceMemory, commands: CommandStream, usefulThreads: number) {
+    this.usefulThreads = usefulThreads;
     this.device = device;
     this.memory = memory;
     this.commands = commands;

@@ -4,7 +4,8 @@ import { type Expression, input, notEqual } from "../../expression.ts";
 import type { GpuKernel, GpuView } from "../runtime.ts";
 import { launchPointwise } from "./pointwise.ts";
 
-const same = { expression: input(0), parameters: [] };
+/** The expression of an op that only moves elements. */
+export const same = { expression: input(0), parameters: [] };
 const isNotZero: Expression = notEqual(input(0), 0);
 
 export const copy: GpuKernel<KernelAttributes["copy"]> = (runtime, [x], output) =>

@@ -1,0 +1,231 @@
+/**
+ * Convolutions on the device: forward, the gradients in input and weight, with norm and ReLU fused in front or bias
+ * and ReLU behind. All are one product (or one sum of dot products) over images that lie right for it: read in place
+ * where they do, else copied first.
+ */
+import type { KernelAttributes } from "../../../backend.ts";
+import type { GpuMemory } from "../../memory.ts";
+import type { GpuKernel, GpuRuntime, GpuView } from "../../runtime.ts";
+import {
+  asOneRow,
+  type Extents,
+  extentsOf,
+  flattenRows,
+  type Images,
+  isPointwise,
+  readColumns,
+  roundUp,
+} from "./geometry.ts";
+import { packedLength, packWeights } from "./packWeights.ts";
+import {
+  type Frame,
+  frameLength,
+  inPlace,
+  type Normalization,
+  normCoefficients,
+  prepareImages,
+} from "./prepare.ts";
+import { type Epilogue, launchProduct, type ProductTile, tileFor } from "./product.ts";
+import { type GradientTile, launchWeightGradient } from "./weightGradient.ts";
+
+/** The largest tiles; benchmarks chose them on the software adapter. */
+const productTile: ProductTile = { channels: 8, vectors: 4 };
+
+/** Runs `body` with images that a product can read: `x` itself, or a copy in workspace. */
+function withImages(
+  runtime: GpuRuntime,
+  x: GpuView,
+  frame: Frame,
+  normalization: Normalization | null,
+  mayStay: boolean,
+  body: (images: Images) => void,
+): void {
+  const images = mayStay && !normalization ? inPlace(x) : null;
+  if (images) body(images);
+  else
+    runtime.scratch(frameLength(x, frame), (target) =>
+      body(prepareImages(runtime, x, target, frame, normalization)),
+    );
+}
+
+/** Runs `body` with the norm's coefficients, or with null where there is no norm. */
+function withNorm(
+  runtime: GpuRuntime,
+  norm: { readonly vectors: readonly GpuView[]; readonly epsilon: number } | null,
+  body: (normalization: Normalization | null) => void,
+): void {
+  if (!norm) body(null);
+  else
+    runtime.scratch(2 * norm.vectors[0].shape[0], (target: GpuMemory) =>
+      body(normCoefficients(runtime, norm.vectors, norm.epsilon, target)),
+    );
+}
+
+/** Vectors per row such that nothing beyond a row of Q columns is read. */
+function vectorsWithin(Q: number, most: number): ProductTile["vectors"] {
+  if (most >= 4 && Q % 16 === 0) return 4;
+  return most >= 2 && Q % 8 === 0 ? 2 : 1;
+}
+
+interface ProductCall {
+  readonly label: string;
+  readonly extents: Extents;
+  /** Zeros before the first row and column of x, and the distance at which its elements are laid down. */
+  readonly top: number;
+  readonly left: number;
+  readonly spread: readonly [number, number];
+  readonly transposed: boolean;
+  readonly epilogue: Epilogue;
+}
+
+function convolve(
+  runtime: GpuRuntime,
+  x: GpuView,
+  weight: GpuView,
+  y: GpuView,
+  normalization: Normalization | null,
+  { label, extents: given, top, left, spread, transposed, epilogue }: ProductCall,
+): void {
+  let [extents, input, output] = [given, x, y];
+  const isWindowless = isPointwise(given) && top === 0 && left === 0 && spread[0] === 1 && spread[1] === 1;
+  if (isWindowless) {
+    const [rowsOfX, rowsOfY] = [flattenRows(x), flattenRows(y)];
+    if (rowsOfX && rowsOfY) [extents, input, output] = [asOneRow(given), rowsOfX, rowsOfY];
+  }
+  const chosen = tileFor(extents.K, extents.Q, productTile);
+  const staysInPlace = isWindowless && !normalization && inPlace(input) !== null;
+  const tile = staysInPlace ? { ...chosen, vectors: vectorsWithin(extents.Q, chosen.vectors) } : chosen;
+  const frame: Frame = {
+    top,
+    left,
+    spread,
+    rows: (extents.P - 1) * extents.stride[0] + (extents.R - 1) * extents.dilation[0] + 1,
+    columns: readColumns(extents, 4 * tile.vectors),
+  };
+  runtime.scratch(packedLength(weight.shape, extents.groups, tile.channels, transposed), (target) => {
+    const weights = packWeights(runtime, weight, extents.groups, tile.channels, target, transposed);
+    withImages(runtime, input, frame, normalization, staysInPlace, (images) =>
+      launchProduct(runtime, label, extents, images, weights, output, tile, epilogue),
+    );
+  });
+}
+
+function forward(
+  runtime: GpuRuntime,
+  label: string,
+  x: GpuView,
+  weight: GpuView,
+  output: GpuView,
+  attributes: KernelAttributes["conv2d"],
+  epilogue: Epilogue = {},
+  normalization: Normalization | null = null,
+): void {
+  const extents = extentsOf(weight.shape, output.shape, attributes);
+  const [top, , left] = attributes.padding;
+  convolve(runtime, x, weight, output, normalization, {
+    label,
+    extents,
+    top,
+    left,
+    spread: [1, 1],
+    transposed: false,
+    epilogue,
+  });
+}
+
+export const conv2d: GpuKernel<KernelAttributes["conv2d"]> = (
+  runtime,
+  [x, weight, bias],
+  output,
+  attributes,
+) => forward(runtime, "conv2d", x, weight, output, attributes, { bias });
+
+export const conv2dRelu: GpuKernel<KernelAttributes["conv2dRelu"]> = (
+  runtime,
+  [x, weight, bias],
+  output,
+  attributes,
+) => forward(runtime, "conv2dRelu", x, weight, output, attributes, { bias, relu: true });
+
+export const normReluConv2d: GpuKernel<KernelAttributes["normReluConv2d"]> = (
+  runtime,
+  [x, weight, bias, filter, statistics],
+  output,
+  attributes,
+) =>
+  withNorm(runtime, { vectors: [weight, bias, statistics], epsilon: attributes.epsilon }, (normalization) =>
+    forward(runtime, "normReluConv2d", x, filter, output, attributes, {}, normalization),
+  );
+
+/** A convolution of the output's gradient, its elements laid down at the stride's distance, with the window turned. */
+export const conv2dInputGradient: GpuKernel<KernelAttributes["conv2dInputGradient"]> = (
+  runtime,
+  [gradient, weight],
+  output,
+  attributes,
+) => {
+  const forwards = extentsOf(weight.shape, gradient.shape, attributes);
+  const { dilation, padding, stride, R, S } = forwards;
+  const [, , H, W] = output.shape;
+  convolve(runtime, gradient, weight, output, null, {
+    label: "conv2dInputGradient",
+    extents: { ...forwards, C: forwards.K, K: forwards.C, P: H, Q: W, stride: [1, 1] },
+    top: (R - 1) * dilation[0] - padding[0],
+    left: (S - 1) * dilation[1] - padding[2],
+    spread: stride,
+    transposed: true,
+    epilogue: {},
+  });
+};
+
+const gradientTile = ({ K, C, S }: Extents): GradientTile => {
+  const outputs = K % 8 === 0 && S === 1 ? 8 : K >= 4 ? 4 : K >= 2 ? 2 : 1;
+  const inputs = S === 1 ? (C >= 4 ? 4 : C >= 2 ? 2 : 1) : C >= 2 && S <= 3 ? 2 : 1;
+  return { outputs, inputs };
+};
+
+function weightGradient(
+  runtime: GpuRuntime,
+  x: GpuView,
+  gradient: GpuView,
+  output: GpuView,
+  attributes: KernelAttributes["conv2d"],
+  normalization: Normalization | null,
+): void {
+  let [extents, input, delta] = [extentsOf(output.shape, gradient.shape, attributes), x, gradient];
+  const isWindowless = isPointwise(extents);
+  if (isWindowless) {
+    const [rowsOfX, rowsOfGradient] = [flattenRows(x), flattenRows(gradient)];
+    if (rowsOfX && rowsOfGradient) [extents, input, delta] = [asOneRow(extents), rowsOfX, rowsOfGradient];
+  }
+  const { P, Q, R, stride, dilation, padding } = extents;
+  const imageFrame: Frame = {
+    top: padding[0],
+    left: padding[2],
+    rows: (P - 1) * stride[0] + (R - 1) * dilation[0] + 1,
+    columns: readColumns(extents, 4),
+  };
+  const gradientFrame: Frame = { top: 0, left: 0, rows: P, columns: roundUp(Q, 4) };
+  withImages(runtime, delta, gradientFrame, null, true, (gradients) =>
+    withImages(runtime, input, imageFrame, normalization, isWindowless, (images) =>
+      launchWeightGradient(runtime, extents, images, gradients, output, gradientTile(extents)),
+    ),
+  );
+}
+
+export const conv2dWeightGradient: GpuKernel<KernelAttributes["conv2dWeightGradient"]> = (
+  runtime,
+  [x, gradient],
+  output,
+  attributes,
+) => weightGradient(runtime, x, gradient, output, attributes, null);
+
+export const normReluConv2dWeightGradient: GpuKernel<KernelAttributes["normReluConv2dWeightGradient"]> = (
+  runtime,
+  [x, weight, bias, gradient, statistics],
+  output,
+  attributes,
+) =>
+  withNorm(runtime, { vectors: [weight, bias, statistics], epsilon: attributes.epsilon }, (normalization) =>
+    weightGradient(runtime, x, gradient, output, attributes, normalization),
+  );

@@ -1,0 +1,183 @@
+/**
+ * The product that a convolution is: every thread keeps a tile of outputs, so many channels by so many neighbours in a
+ * row, in registers, and for each input channel and row of the window loads the stretch of the row that its outputs
+ * see and the weights of its channels. There is no workgroup memory: neighbouring threads read neighbouring memory,
+ * and caches do the rest, which also is the only form that a software adapter runs at speed (a barrier is a switch of
+ * coroutines there).
+ */
+import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
+import { expressionFunctions } from "../../wgsl.ts";
+import { type Extents, type Images, roundUp } from "./geometry.ts";
+import type { PackedWeights } from "./packWeights.ts";
+
+/** Outputs of a thread: channels, and vectors of four neighbours. */
+export interface ProductTile {
+  readonly channels: 1 | 2 | 4 | 8 | 16;
+  readonly vectors: 1 | 2 | 4;
+}
+
+/** What happens to a sum before it is stored. */
+export interface Epilogue {
+  /** `[K]`, added to every output of channel k. */
+  readonly bias?: GpuView;
+  readonly relu?: boolean;
+}
+
+const lanes = ["x", "y", "z", "w"];
+
+/** Channels as vectors of at most four: how a tile's weights are loaded. */
+function weightLoads(channels: number, at: string): { readonly text: string; weight(k: number): string } {
+  if (channels < 4)
+    return {
+      text: Array.from({ length: channels }, (_, k) => `let w${k} = weights_get(${at} + ${k});`).join(" "),
+      weight: (k) => `w${k}`,
+    };
+  return {
+    text: Array.from({ length: channels / 4 }, (_, v) => `let w${v} = weights_get4(${at} + ${4 * v});`).join(
+      " ",
+    ),
+    weight: (k) => `w${Math.floor(k / 4)}.${lanes[k % 4]}`,
+  };
+}
+
+function shader(
+  { S, stride, dilation }: Extents,
+  { channels, vectors }: ProductTile,
+  { bias, relu = false }: Epilogue,
+  vectorStores: boolean,
+): { readonly declarations: string; readonly body: string } {
+  const ks = Array.from({ length: channels }, (_, k) => k);
+  const vs = Array.from({ length: vectors }, (_, v) => v);
+  const span = (4 * vectors - 1) * stride[1] + (S - 1) * dilation[1] + 1;
+  const loads = Math.ceil(span / 4);
+  const element = (i: number): string => `x${i >> 2}.${lanes[i & 3]}`;
+  /** Four inputs that vector `v` of the tile meets at tap `s`. */
+  const stretch = (v: number, s: number): string => {
+    const at = [0, 1, 2, 3].map((lane) => (4 * v + lane) * stride[1] + s * dilation[1]);
+    const isWhole = at[0] % 4 === 0 && at[3] === at[0] + 3;
+    return isWhole ? `x${at[0] / 4}` : `vec4<f32>(${at.map(element).join(", ")})`;
+  };
+  const taps = Array.from({ length: S }, (_, s) => {
+    const { text, weight } = weightLoads(channels, `weight_at + ${s} * p.weight_column`);
+    return `      {
+        ${text}
+        ${vs.map((v) => `let i${v} = ${stretch(v, s)};`).join(" ")}
+        ${ks.map((k) => vs.map((v) => `a${k}_${v} = a${k}_${v} + i${v} * ${weight(k)};`).join(" ")).join("\n        ")}
+      }`;
+  });
+  const finished = (k: number, v: number): string => {
+    const sum = bias ? `a${k}_${v} + bias_get(p.bias_o + (g * p.K + k + ${k}) * p.bias_0)` : `a${k}_${v}`;
+    return relu ? `rectified(${sum})` : sum;
+  };
+  const store = (k: number): string => {
+    const at = `y_at + (k + ${k}) * p.y_1`;
+    return vs
+      .map((v) => {
+        const value = `let v${v} = ${finished(k, v)};`;
+        if (vectorStores) return `${value} y_set4(${at} + q * p.y_3 + ${4 * v}, v${v});`;
+        return `${value} ${lanes
+          .map(
+            (lane, i) =>
+              `if (q + ${4 * v + i} < p.Q) { y_set(${at} + (q + ${4 * v + i}) * p.y_3, v${v}.${lane}); }`,
+          )
+          .join(" ")}`;
+      })
+      .join("\n    ");
+  };
+  return {
+    declarations: relu
+      ? `${expressionFunctions}
+fn rectified(x: vec4<f32>) -> vec4<f32> {
+  return vec4<f32>(f_max(x.x, 0.0), f_max(x.y, 0.0), f_max(x.z, 0.0), f_max(x.w, 0.0));
+}`
+      : "",
+    body: `
+  let q = (id % p.blocks) * ${4 * vectors};
+  var rest = id / p.blocks;
+  let row = rest % p.P;
+  rest = rest / p.P;
+  let n = rest % p.N;
+  rest = rest / p.N;
+  let k = (rest % p.k_tiles) * ${channels};
+  let g = rest / p.k_tiles;
+${ks.map((k) => `  ${vs.map((v) => `var a${k}_${v} = vec4<f32>(0.0);`).join(" ")}`).join("\n")}
+  let x_start = p.x_offset + n * p.x_image + g * p.C * p.x_channel + row * ${stride[0]} * p.x_row + q * ${stride[1]};
+  let weight_start = g * p.C * p.weight_input + k;
+  for (var c = 0; c < p.C; c++) {
+    for (var r = 0; r < p.R; r++) {
+      let x_at = x_start + c * p.x_channel + r * ${dilation[0]} * p.x_row;
+      let weight_at = weight_start + c * p.weight_input + r * p.weight_row;
+      ${Array.from({ length: loads }, (_, i) => `let x${i} = x_get4(x_at + ${4 * i});`).join(" ")}
+${taps.join("\n")}
+    }
+  }
+  let y_at = p.y_o + n * p.y_0 + g * p.K * p.y_1 + row * p.y_2;
+${ks.map((k) => `  if (k + ${k} < p.K) {\n    ${store(k)}\n  }`).join("\n")}`,
+  };
+}
+
+/** y = Σ x · w (+ bias, then ReLU), for prepared images and packed weights. `y` is `[N, groups · K, P, Q]`. */
+export function launchProduct(
+  runtime: GpuRuntime,
+  label: string,
+  extents: Extents,
+  x: Images,
+  weights: PackedWeights,
+  y: GpuView,
+  tile: ProductTile,
+  epilogue: Epilogue = {},
+): void {
+  const { N, groups, C, K, R, S, P, Q, stride, dilation } = extents;
+  const { bias, relu } = epilogue;
+  const width = 4 * tile.vectors;
+  const blocks = Math.ceil(Q / width);
+  const kTiles = Math.ceil(K / tile.channels);
+  const isAligned = Q % width === 0 && y.strides[3] === 1 && y.offset % 4 === 0;
+  const vectorStores = isAligned && y.strides.slice(0, 3).every((step) => step % 4 === 0);
+  runtime.launch({
+    label,
+    variant: [S, ...stride, ...dilation, tile.channels, tile.vectors, !!bias, !!relu, vectorStores].join(),
+    operands: [
+      { name: "x", buffer: x.view, access: "read", vector: true },
+      { name: "weights", buffer: weights.memory, access: "read", vector: tile.channels >= 4 },
+      { name: "y", buffer: y.buffer, access: "write", vector: vectorStores },
+      ...(bias ? [{ name: "bias", buffer: bias.buffer, access: "read" } as const] : []),
+    ],
+    numbers: {
+      ...layoutNumbers("y", y),
+      ...(bias ? layoutNumbers("bias", bias) : {}),
+      x_offset: x.offset,
+      x_image: x.image,
+      x_channel: x.channel,
+      x_row: x.row,
+      N,
+      C,
+      K,
+      R,
+      P,
+      Q,
+      blocks,
+      k_tiles: kTiles,
+      weight_input: R * S * weights.channels,
+      weight_row: S * weights.channels,
+      weight_column: weights.channels,
+    },
+    threads: groups * kTiles * N * P * blocks,
+    shader: () => shader(extents, tile, epilogue, vectorStores),
+  });
+}
+
+/** A tile for so many channels and columns: as large as pays, without computing mostly padding. */
+export function tileFor(K: number, Q: number, largest: ProductTile): ProductTile {
+  const fits = (sizes: readonly number[], wanted: number) =>
+    sizes.find((size) => roundUp(wanted, size) <= 1.25 * wanted) ?? sizes[sizes.length - 1];
+  const channels = fits(
+    [16, 8, 4, 2, 1].filter((size) => size <= largest.channels),
+    K,
+  );
+  const vectors = fits(
+    [4, 2, 1].filter((size) => size <= largest.vectors),
+    Math.ceil(Q / 4),
+  );
+  return { channels: channels as ProductTile["channels"], vectors: vectors as ProductTile["vectors"] };
+}

@@ -1,0 +1,145 @@
+/**
+ * The gradient of a convolution in its weight: every weight is the dot product of an output channel's gradient with
+ * a shifted input channel, over all images and rows. A thread keeps the sums of a tile, so many output by so many
+ * input channels with all taps of one row of the window, for a share of the rows; the shares are added afterwards, in
+ * order, so that the bits do not depend on timing.
+ */
+import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
+import type { Extents, Images } from "./geometry.ts";
+
+/** Channels of a thread's tile. */
+export interface GradientTile {
+  readonly outputs: 1 | 2 | 4 | 8;
+  readonly inputs: 1 | 2 | 4;
+}
+
+const lanes = ["x", "y", "z", "w"];
+
+function shader(
+  { S, stride, dilation }: Extents,
+  { outputs, inputs }: GradientTile,
+): { readonly body: string } {
+  const ks = Array.from({ length: outputs }, (_, k) => k);
+  const cs = Array.from({ length: inputs }, (_, c) => c);
+  const taps = Array.from({ length: S }, (_, s) => s);
+  const loads = Math.ceil((3 * stride[1] + (S - 1) * dilation[1] + 1) / 4);
+  const stretch = (c: number, s: number): string => {
+    const at = [0, 1, 2, 3].map((lane) => lane * stride[1] + s * dilation[1]);
+    const isWhole = at[0] % 4 === 0 && at[3] === at[0] + 3;
+    const element = (i: number): string => `x${c}_${i >> 2}.${lanes[i & 3]}`;
+    return isWhole ? `x${c}_${at[0] / 4}` : `vec4<f32>(${at.map(element).join(", ")})`;
+  };
+  const each = (visit: (k: number, c: number, s: number) => string): string =>
+    ks.flatMap((k) => cs.flatMap((c) => taps.map((s) => visit(k, c, s)))).join("\n");
+  return {
+    body: `
+  let c = (id % p.c_tiles) * ${inputs};
+  var rest = id / p.c_tiles;
+  let r = rest % p.R;
+  rest = rest / p.R;
+  let k = (rest % p.k_tiles) * ${outputs};
+  rest = rest / p.k_tiles;
+  let g = rest % p.groups;
+  let chunk = rest / p.groups;
+  // Channels beyond the last are computed from the last, and not stored.
+${ks.map((j) => `  let gradient${j} = p.gradient_offset + (g * p.K + min(k + ${j}, p.K - 1)) * p.gradient_channel;`).join("\n")}
+${cs.map((j) => `  let input${j} = p.x_offset + (g * p.C + min(c + ${j}, p.C - 1)) * p.x_channel + r * ${dilation[0]} * p.x_row;`).join("\n")}
+${each((i, j, s) => `  var a${i}_${j}_${s} = vec4<f32>(0.0);`)}
+  let last = min((chunk + 1) * p.rows, p.N * p.P);
+  for (var row = chunk * p.rows; row < last; row++) {
+    let n = row / p.P;
+    let h = row % p.P;
+    let gradient_at = n * p.gradient_image + h * p.gradient_row;
+    let x_at = n * p.x_image + h * ${stride[0]} * p.x_row;
+    for (var q = 0; q < p.Q; q += 4) {
+${ks.map((j) => `      let d${j} = gradient_get4(gradient${j} + gradient_at + q);`).join("\n")}
+${cs.map((j) => `      ${Array.from({ length: loads }, (_, i) => `let x${j}_${i} = x_get4(input${j} + x_at + q * ${stride[1]} + ${4 * i});`).join(" ")}`).join("\n")}
+${cs.flatMap((j) => taps.map((s) => `      { let t = ${stretch(j, s)}; ${ks.map((i) => `a${i}_${j}_${s} = a${i}_${j}_${s} + d${i} * t;`).join(" ")} }`)).join("\n")}
+    }
+  }
+  let y_at = chunk * p.groups * p.K * p.C * p.R * ${S};
+${each(
+  (i, j, s) =>
+    `  if (k + ${i} < p.K && c + ${j} < p.C) { y_set(y_at + (((g * p.K + k + ${i}) * p.C + c + ${j}) * p.R + r) * ${S} + ${s}, ` +
+    `dot(a${i}_${j}_${s}, vec4<f32>(1.0))); }`,
+)}`,
+  };
+}
+
+/** Adds the shares up into `y` `[groups · K, C, R, S]`. */
+function addShares(runtime: GpuRuntime, shares: GpuView["buffer"], chunks: number, y: GpuView): void {
+  const [K, C, R, S] = y.shape;
+  runtime.launch({
+    label: "addShares",
+    operands: [
+      { name: "x", buffer: shares, access: "read" },
+      { name: "y", buffer: y.buffer, access: "write" },
+    ],
+    numbers: { ...layoutNumbers("y", y), C, R, S, chunks },
+    threads: K * C * R * S,
+    shader: () => ({
+      body: `
+  var sum = 0.0;
+  for (var chunk = 0; chunk < p.chunks; chunk++) { sum += x_get(chunk * p.threads + id); }
+  let s = id % p.S;
+  var rest = id / p.S;
+  let r = rest % p.R;
+  rest = rest / p.R;
+  y_set(p.y_o + (rest / p.C) * p.y_0 + (rest % p.C) * p.y_1 + r * p.y_2 + s * p.y_3, sum);`,
+    }),
+  });
+}
+
+/**
+ * y[k, c, r, s] = Σ gradient · x, for prepared images whose rows hold whole vectors: zeros follow the gradient's last
+ * column where Q is no multiple of four.
+ */
+export function launchWeightGradient(
+  runtime: GpuRuntime,
+  extents: Extents,
+  x: Images,
+  gradient: Images,
+  y: GpuView,
+  tile: GradientTile,
+): void {
+  const { N, groups, C, K, R, S, P, Q, stride, dilation } = extents;
+  const kTiles = Math.ceil(K / tile.outputs);
+  const cTiles = Math.ceil(C / tile.inputs);
+  const tiles = groups * kTiles * R * cTiles;
+  const chunks = Math.max(1, Math.min(N * P, Math.ceil(runtime.usefulThreads / Math.max(1, tiles))));
+  const rows = Math.max(1, Math.ceil((N * P) / chunks));
+  runtime.scratch(chunks * groups * K * C * R * S, (shares) => {
+    runtime.launch({
+      label: "conv2dWeightGradient",
+      variant: [S, ...stride, ...dilation, tile.outputs, tile.inputs].join(),
+      operands: [
+        { name: "x", buffer: x.view, access: "read", vector: true },
+        { name: "gradient", buffer: gradient.view, access: "read", vector: true },
+        { name: "y", buffer: shares, access: "write" },
+      ],
+      numbers: {
+        x_offset: x.offset,
+        x_image: x.image,
+        x_channel: x.channel,
+        x_row: x.row,
+        gradient_offset: gradient.offset,
+        gradient_image: gradient.image,
+        gradient_channel: gradient.channel,
+        gradient_row: gradient.row,
+        N,
+        groups,
+        C,
+        K,
+        R,
+        P,
+        Q,
+        rows,
+        k_tiles: kTiles,
+        c_tiles: cTiles,
+      },
+      threads: chunks * tiles,
+      shader: () => shader(extents, tile),
+    });
+    addShares(runtime, shares, chunks, y);
+  });
+}
