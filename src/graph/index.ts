@@ -30,4 +30,12 @@ export {
   type TrainingMemoryOptions,
   trainingMemory,
 } from "./memory.ts";
+export {
+  Summary,
+  type SummaryOptions,
+  type SummaryPrintOptions,
+  type SummaryRow,
+  type SummaryTotals,
+  summary,
+} from "./summary.ts";
 export { type Trace, type TraceInput, trace, traceTraining } from "./trace.ts";
