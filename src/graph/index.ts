@@ -2,6 +2,7 @@
  * The graph of a module: traced once, the source of equations, structure, cost and drawings. May import from `nn/`
  * and what is below it.
  */
+export { withoutValues } from "../tensor/shapesOnly.ts";
 export {
   type Bottleneck,
   type BottleneckComparison,

@@ -4,6 +4,7 @@ import { createTypedArray, type DType, isFloat, type TypedArray } from "../backe
 import { defaultGenerator, type Generator } from "./generator.ts";
 import { checkShape, formatShape, sizeOf } from "./layout.ts";
 import { defaultBackend } from "./runtime.ts";
+import { backendOfShapes, holdsValues } from "./shapesOnly.ts";
 import { Storage } from "./storage.ts";
 import { type NestedArray, Tensor } from "./tensor.ts";
 
@@ -21,11 +22,13 @@ function create(
   shape: Shape,
   options: CreateOptions,
 ): Tensor {
-  const { backend = defaultBackend(), dtype = "f32", requiresGrad = false } = options;
+  const { backend = backendOfShapes() ?? defaultBackend(), dtype = "f32", requiresGrad = false } = options;
   const storage = new Storage(backend, dtype, sizeOf(shape), "data");
-  const given = typeof values === "function" ? values() : values;
-  const stored = dtype === "bool" ? Uint8Array.from(given, (value) => Number(value !== 0)) : given;
-  backend.write(storage.buffer, stored);
+  if (holdsValues(backend)) {
+    const given = typeof values === "function" ? values() : values;
+    const stored = dtype === "bool" ? Uint8Array.from(given, (value) => Number(value !== 0)) : given;
+    backend.write(storage.buffer, stored);
+  }
   const result = new Tensor(storage, shape);
   if (requiresGrad) result.requiresGrad = true;
   return result;

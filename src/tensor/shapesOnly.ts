@@ -93,11 +93,13 @@ class ShapesOnlyBackend implements Backend {
 const bytesOf = ({ dtype, length }: Buffer): number => length * bytesPerElement(dtype);
 
 const noValues =
-  "the tensor has a shape and no values: it was made while a graph was recorded; " +
+  "the tensor has a shape and no values: it was made while a graph was recorded, or in withoutValues(); " +
   "do not keep tensors from one forward pass for the next, or make them before trace()";
 
 interface Following {
   readonly backend: ShapesOnlyBackend;
+  /** Whether new tensors are shapes too, and not constants with values. */
+  readonly makes: boolean;
   /** The error that answers a reading of values that are not known. */
   refuse(shape: Shape): Error;
 }
@@ -119,12 +121,38 @@ export function followShapes<Result>(
   body: () => Result,
 ): Result {
   const saved = following;
-  following = { backend: new ShapesOnlyBackend(given), refuse };
+  following = { backend: new ShapesOnlyBackend(given), refuse, makes: false };
   try {
     return body();
   } finally {
     following = saved;
   }
+}
+
+/**
+ * Runs `body`, in which whatever is made has a shape and no values: a network of any size is built in milliseconds
+ * and takes no memory. It can be traced and counted; reading or computing values throws, now and later.
+ *
+ *     const network = withoutValues(() => createModel("resnet-152"));
+ */
+export function withoutValues<Result>(body: () => Result): Result {
+  const saved = following;
+  following = { backend: new ShapesOnlyBackend([]), refuse: () => new Error(noValues), makes: true };
+  try {
+    return body();
+  } finally {
+    following = saved;
+  }
+}
+
+/** The backend that new tensors live on in `withoutValues`; null elsewhere. */
+export function backendOfShapes(): Backend | null {
+  return following?.makes ? following.backend : null;
+}
+
+/** Whether memory on `backend` can be written. */
+export function holdsValues(backend: Backend): boolean {
+  return !(backend instanceof ShapesOnlyBackend);
 }
 
 /** Throws when the values of `buffer`, which lives on `home`, cannot be read: shapes alone were, or are, followed. */
