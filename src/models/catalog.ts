@@ -1,7 +1,18 @@
 /** Every network that `createModel` knows: the families' lists one after the other. A new family adds its line here. */
 import { cspPeleeNets } from "./cspPeleeNet.ts";
+import { cspResNets } from "./cspResNet.ts";
+import { darknet53s } from "./darknet53.ts";
+import { darknetReferences } from "./darknetReference.ts";
 import { denseNets } from "./denseNets.ts";
 import { peleeNets } from "./peleeNet.ts";
 import { resNets } from "./resnet.ts";
 
-export const catalog = [...denseNets, ...peleeNets, ...cspPeleeNets, ...resNets] as const;
+export const catalog = [
+  ...denseNets,
+  ...peleeNets,
+  ...cspPeleeNets,
+  ...resNets,
+  ...cspResNets,
+  ...darknet53s,
+  ...darknetReferences,
+] as const;
