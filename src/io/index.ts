@@ -1,6 +1,32 @@
 /**
  * Files of ours and of other frameworks. May import from `graph/`, `nn/` and what is below them.
  */
+export {
+  type CfgPlace,
+  type DarknetCfg,
+  type DarknetCosts,
+  DarknetError,
+  type DarknetLayerCost,
+  type DarknetModelOptions,
+  DarknetNetwork,
+  darknetCosts,
+  darknetModel,
+  type LayerPlan,
+  type LayerSection,
+  type LayerType,
+  type LoadWeightsOptions,
+  loadDarknetWeights,
+  type NetSection,
+  type NetworkPlan,
+  type PlanLimits,
+  planNetwork,
+  readCfg,
+  type SaveWeightsOptions,
+  saveDarknetWeights,
+  type WeightedNetwork,
+  type WeightsHeader,
+  writeCfg,
+} from "./darknet/index.ts";
 export { FileFormatError } from "./errors.ts";
 export {
   openSafetensors,
