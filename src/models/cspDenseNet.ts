@@ -1,15 +1,13 @@
 /** CSPDenseNet, the CSPNet paper's proposal: DenseNet's stages in their cross-stage-partial form, figure 2 (b). */
-import { AvgPool2d, BatchNorm2d, type Module } from "../nn/index.ts";
+import { AvgPool2d } from "../nn/index.ts";
 import { type CspOptions, csp } from "./csp.ts";
 import { DenseBlock, Transition } from "./denseBlock.ts";
 import {
-  DenseNet,
+  assembleDenseNet,
+  type DenseNet,
   type DenseNetOptions,
-  describeDenseNet,
   resolveDenseNetOptions,
-  stemModules,
 } from "./denseNetParts.ts";
-import type { StagePaths } from "./network.ts";
 
 export interface CspDenseNetOptions extends DenseNetOptions, CspOptions {}
 
@@ -20,33 +18,20 @@ export interface CspDenseNetOptions extends DenseNetOptions, CspOptions {}
  */
 export function cspDenseNet(options: CspDenseNetOptions): DenseNet {
   const resolved = resolveDenseNetOptions("cspDenseNet", options);
-  const features: Record<string, Module> = stemModules(resolved);
-  const stages: StagePaths[] = [];
-  const maps: { path: string; channels: number }[] = [];
-  let channels = resolved.stemChannels;
-  resolved.blocks.forEach((layers, i) => {
-    const number = i + 1;
+  return assembleDenseNet(resolved, ({ number, layers, inChannels, isLast }) => {
     const stage = csp(
       {
-        inChannels: channels,
-        block: (inChannels) => new DenseBlock(layers, inChannels, resolved),
-        transition: (inChannels, outChannels) => new Transition(inChannels, outChannels),
+        inChannels,
+        block: (channels) => new DenseBlock(layers, channels, resolved),
+        transition: (channels, outChannels) => new Transition(channels, outChannels),
       },
       { ...options, compression: resolved.compression },
     );
-    channels = stage.outChannels;
-    features[`stage${number}`] = stage;
-    const paths = [`features.stage${number}`];
-    if (number < resolved.blocks.length) {
-      features[`pool${number}`] = new AvgPool2d(2);
-      paths.push(`features.pool${number}`);
-      maps.push({ path: paths[0], channels });
-    }
-    stages.push({ name: `stage ${number}`, paths });
+    const { outChannels } = stage;
+    const path = `stage${number}`;
+    const modules = { [path]: stage, ...(isLast ? {} : { [`pool${number}`]: new AvgPool2d(2) }) };
+    return { modules, outChannels, map: { path, channels: outChannels } };
   });
-  features.norm5 = new BatchNorm2d(channels);
-  maps.push({ path: "features.norm5", channels });
-  return new DenseNet(features, channels, resolved.classes, describeDenseNet(resolved, stages, maps));
 }
 
 /** CSPDenseNet of DenseNet-121's depth and growth rate. */

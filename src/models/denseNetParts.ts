@@ -65,11 +65,7 @@ export function resolveDenseNetOptions(name: string, options: DenseNetOptions): 
 }
 
 /** The stem's modules by torchvision's names. */
-export function stemModules({
-  stem,
-  inChannels,
-  stemChannels,
-}: ResolvedDenseNetOptions): Record<string, Module> {
+function stemModules({ stem, inChannels, stemChannels }: ResolvedDenseNetOptions): Record<string, Module> {
   if (stem === "small")
     return { conv0: new Conv2d(inChannels, stemChannels, 3, { stride: 2, padding: 1, bias: false }) };
   return {
@@ -77,27 +73,6 @@ export function stemModules({
     norm0: new BatchNorm2d(stemChannels),
     relu0: new ReLU(),
     pool0: new MaxPool2d(3, { stride: 2, padding: 1 }),
-  };
-}
-
-/** The stem divides the image's sides by this. */
-function stemReduction({ stem }: ResolvedDenseNetOptions): number {
-  return stem === "small" ? 2 : 4;
-}
-
-/** What is left to say of a DenseNet once its stages are built: each gives one map, all but the last halve after it. */
-export function describeDenseNet(
-  options: ResolvedDenseNetOptions,
-  stages: readonly StagePaths[],
-  maps: readonly Omit<FeatureInfo, "reduction">[],
-): NetworkDescription {
-  const side = options.stem === "small" ? 28 : 224;
-  const defaultInput = [options.inChannels, side, side] as const;
-  return {
-    stages,
-    featureInfo: maps.map((map, i) => ({ ...map, reduction: stemReduction(options) * 2 ** i })),
-    defaultInput,
-    preprocessing: imagenetPreprocessing(defaultInput),
   };
 }
 
@@ -125,4 +100,57 @@ export class DenseNet extends Network {
   override forwardHead(map: Tensor): Tensor {
     return this.classifier.forward(pooledFeatures(relu(map)));
   }
+}
+
+/** Where a stage stands. */
+export interface StagePosition {
+  /** From 1. */
+  readonly number: number;
+  readonly layers: number;
+  readonly inChannels: number;
+  /** The last stage does not halve the resolution. */
+  readonly isLast: boolean;
+}
+
+/** One stage, built. */
+export interface BuiltStage {
+  /** What follows one another in `features`, by name. */
+  readonly modules: Readonly<Record<string, Module>>;
+  readonly outChannels: number;
+  /** Its last map before the resolution halves: the module's path within `features`, and the channels. */
+  readonly map: { readonly path: string; readonly channels: number };
+}
+
+/** A DenseNet of any stages: stem, stages one after the other, the final norm under that name. */
+export function assembleDenseNet(
+  options: ResolvedDenseNetOptions,
+  build: (position: StagePosition) => BuiltStage,
+  finalNorm = "norm5",
+): DenseNet {
+  const { blocks, stem, inChannels, classes } = options;
+  const features: Record<string, Module> = stemModules(options);
+  const stages: StagePaths[] = [];
+  const featureInfo: FeatureInfo[] = [];
+  let channels = options.stemChannels;
+  blocks.forEach((layers, i) => {
+    const number = i + 1;
+    const isLast = number === blocks.length;
+    const { modules, outChannels, map } = build({ number, layers, inChannels: channels, isLast });
+    channels = outChannels;
+    Object.assign(features, modules);
+    stages.push({
+      name: `stage ${number}`,
+      paths: Object.keys(modules).map((name) => `features.${name}`),
+    });
+    featureInfo.push({
+      path: `features.${isLast ? finalNorm : map.path}`,
+      channels: isLast ? channels : map.channels,
+      reduction: (stem === "small" ? 2 : 4) * 2 ** i,
+    });
+  });
+  features[finalNorm] = new BatchNorm2d(channels);
+  const side = stem === "small" ? 28 : 224;
+  const defaultInput = [inChannels, side, side] as const;
+  const preprocessing = imagenetPreprocessing(defaultInput);
+  return new DenseNet(features, channels, classes, { stages, featureInfo, defaultInput, preprocessing });
 }

@@ -1,14 +1,30 @@
 /** DenseNet-BC (Huang et al. 2017), the network that the CSPNet paper starts from: figure 2 (a). */
-import { BatchNorm2d, type Module } from "../nn/index.ts";
+import type { StageBlock } from "./csp.ts";
 import { DenseBlock, Transition } from "./denseBlock.ts";
 import {
-  DenseNet,
+  assembleDenseNet,
+  type BuiltStage,
+  type DenseNet,
   type DenseNetOptions,
-  describeDenseNet,
+  type ResolvedDenseNetOptions,
   resolveDenseNetOptions,
-  stemModules,
+  type StagePosition,
 } from "./denseNetParts.ts";
-import type { StagePaths } from "./network.ts";
+
+/** A stage by torchvision's names: the block, and but for the last a transition that compresses and halves. */
+export function denseStage(
+  { number, isLast }: StagePosition,
+  block: StageBlock,
+  { compression }: ResolvedDenseNetOptions,
+): BuiltStage {
+  const { outChannels } = block;
+  const path = `denseblock${number}`;
+  const map = { path, channels: outChannels };
+  if (isLast) return { modules: { [path]: block }, outChannels, map };
+  const kept = Math.max(1, Math.floor(outChannels * compression));
+  const transition = new Transition(outChannels, kept, { pool: true });
+  return { modules: { [path]: block, [`transition${number}`]: transition }, outChannels: kept, map };
+}
 
 /**
  * A DenseNet with torchvision's module names: stages of a dense block and a transition that compresses and halves
@@ -18,28 +34,9 @@ import type { StagePaths } from "./network.ts";
  */
 export function densenet(options: DenseNetOptions): DenseNet {
   const resolved = resolveDenseNetOptions("densenet", options);
-  const features: Record<string, Module> = stemModules(resolved);
-  const stages: StagePaths[] = [];
-  const maps: { path: string; channels: number }[] = [];
-  let channels = resolved.stemChannels;
-  resolved.blocks.forEach((layers, i) => {
-    const number = i + 1;
-    const block = new DenseBlock(layers, channels, resolved);
-    features[`denseblock${number}`] = block;
-    channels = block.outChannels;
-    const paths = [`features.denseblock${number}`];
-    if (number < resolved.blocks.length) {
-      maps.push({ path: paths[0], channels });
-      const kept = Math.max(1, Math.floor(channels * resolved.compression));
-      features[`transition${number}`] = new Transition(channels, kept, { pool: true });
-      paths.push(`features.transition${number}`);
-      channels = kept;
-    }
-    stages.push({ name: `stage ${number}`, paths });
-  });
-  features.norm5 = new BatchNorm2d(channels);
-  maps.push({ path: "features.norm5", channels });
-  return new DenseNet(features, channels, resolved.classes, describeDenseNet(resolved, stages, maps));
+  return assembleDenseNet(resolved, (position) =>
+    denseStage(position, new DenseBlock(position.layers, position.inChannels, resolved), resolved),
+  );
 }
 
 /** DenseNet-121: 7,978,856 parameters with 1000 classes. */

@@ -1,5 +1,5 @@
 /** How a family offers a network to the registry: by name, with its options and their defaults as data. */
-import { init } from "../nn/index.ts";
+import { Conv2d, init, Linear } from "../nn/index.ts";
 import { initialise, type Network } from "./network.ts";
 
 /** Options that every model has. */
@@ -60,8 +60,11 @@ export function defineModel<const Name extends string, Options extends CommonOpt
   const { name, defaults } = description;
   const create = (options: Partial<Options> = {}) => {
     const resolved = resolve(name, defaults, options);
-    // What layers draw when they are made would be overwritten at once, and takes longer than all the rest.
+    // What convolutions draw when they are made would be overwritten at once, and takes longer than all the rest.
     const network = init.withoutDrawing(() => build(resolved));
+    for (const module of network.namedModules().values())
+      if (module instanceof Linear || (module instanceof Conv2d && module === network.classifier))
+        module.resetParameters();
     initialise(network);
     return network;
   };

@@ -62,15 +62,10 @@ export function pooledFeatures(map: Tensor): Tensor {
   return reshape(globalAvgPool2d(map), [map.shape[0], map.shape[1]]);
 }
 
-/**
- * As torchvision: He's normal values for every convolution below `network`, PyTorch's for linear layers and the
- * classifier, whose bias is zero.
- */
+/** As torchvision: He's normal values for every convolution below `network`, zero for the classifier's bias. */
 export function initialise(network: Network): void {
   for (const module of network.namedModules().values())
-    if (module instanceof Linear || (module instanceof Conv2d && module === network.classifier))
-      module.resetParameters();
-    else if (module instanceof Conv2d) init.kaimingNormal(module.weight);
+    if (module instanceof Conv2d && module !== network.classifier) init.kaimingNormal(module.weight);
   if (network.classifier.bias) init.constant(network.classifier.bias, 0);
 }
 
