@@ -4,6 +4,12 @@
  */
 export * from "./create.ts";
 export { defaultGenerator, Generator, type GeneratorState, manualSeed } from "./generator.ts";
-export { defaultBackend, memoryReport, resetPeakMemory, setDefaultBackend } from "./runtime.ts";
+export {
+  defaultBackend,
+  memoryReport,
+  resetPeakMemory,
+  setBackend,
+  setDefaultBackend,
+} from "./runtime.ts";
 export { Scope, scope } from "./scope.ts";
 export { type GradientHook, type NestedArray, Tensor } from "./tensor.ts";

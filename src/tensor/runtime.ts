@@ -2,8 +2,11 @@
 import type { Backend } from "../backends/backend.ts";
 import { createCpuBackend } from "../backends/cpu/index.ts";
 import type { MemoryReport } from "../backends/memory.ts";
+import type { WebGpuBackendOptions } from "../backends/webgpu/index.ts";
 
-let current: Backend = createCpuBackend();
+const cpu: Backend = createCpuBackend();
+
+let current: Backend = cpu;
 
 /** The backend that creation functions use. */
 export function defaultBackend(): Backend {
@@ -13,6 +16,29 @@ export function defaultBackend(): Backend {
 /** Makes `backend` the one that new tensors live on; existing tensors stay where they are. */
 export function setDefaultBackend(backend: Backend): void {
   current = backend;
+}
+
+/**
+ * Makes the CPU or a GPU the place where new tensors live, and returns that backend; existing tensors stay where they
+ * are, so call it before the model is made. WebGPU is loaded only now: in Node from the optional package `webgpu`, in
+ * a browser from the browser.
+ *
+ *     await setBackend("webgpu");
+ *
+ * Throws a WebGpuUnavailableError when there is no WebGPU or no such adapter; its text says what to install.
+ */
+export async function setBackend(
+  name: "cpu" | "webgpu",
+  options: WebGpuBackendOptions = {},
+): Promise<Backend> {
+  if (name !== "cpu" && name !== "webgpu")
+    throw new Error(`setBackend: there is no backend "${String(name)}"; choose "cpu" or "webgpu"`);
+  if (name === "cpu") current = cpu;
+  else {
+    const { createWebGpuBackend } = await import("../backends/webgpu/index.ts");
+    current = await createWebGpuBackend(options);
+  }
+  return current;
 }
 
 /** Live and peak bytes by class on the default backend. */

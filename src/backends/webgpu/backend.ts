@@ -6,8 +6,27 @@ import { CommandStream } from "./commands.ts";
 import type { OpenDevice } from "./device.ts";
 import { kernels } from "./kernels/index.ts";
 import { DeviceMemory, GpuMemory } from "./memory.ts";
+import { type KernelTime, profileKernels } from "./profile.ts";
 import { GpuRuntime, type GpuView } from "./runtime.ts";
 import { Staging, toWords } from "./staging.ts";
+
+/** Kernels that were recorded while they ran, to be run again as they are. */
+export interface Recording {
+  /** How many. */
+  readonly kernels: number;
+  /** Runs them again, on whatever their buffers hold now. Throws once disposed of. */
+  replay(): void;
+  /** Gives their memory back. */
+  dispose(): void;
+}
+
+/** What the backend has done so far. */
+export interface WebGpuCounters {
+  readonly kernels: number;
+  readonly submissions: number;
+  readonly pipelines: number;
+  readonly stagingBuffers: number;
+}
 
 export class WebGpuBackend implements Backend {
   readonly name = "webgpu";
@@ -61,11 +80,11 @@ export class WebGpuBackend implements Backend {
 
   write(buffer: Buffer, values: ArrayLike<number>): void {
     this.#open.assertAlive();
-    const { memory, dtype } = this.#own(buffer);
+    const own = this.#own(buffer);
     if (values.length === 0) return;
-    // The queue writes before it runs what is submitted later: kernels that wait and read the old values go first.
-    this.#commands.flush();
-    this.#open.device.queue.writeBuffer(memory, 0, toWords(dtype, values));
+    this.#commands.beforeWriting(own);
+    this.#memory.written(own);
+    this.#open.device.queue.writeBuffer(own.memory, 0, toWords(own.dtype, values));
   }
 
   async read(buffer: Buffer, start: number, end: number): Promise<TypedArray> {
@@ -76,6 +95,49 @@ export class WebGpuBackend implements Backend {
       // A refused or lost read fails with this error, which says why; one that came back may hold refused work.
       this.#open.assertSound();
     }
+  }
+
+  /**
+   * Runs `body`, which must not read values, and remembers its kernels. What they read and write stays reserved for
+   * them. Throws while another step is being recorded.
+   */
+  record<Result>(body: () => Result): { readonly result: Result; readonly recording: Recording } {
+    this.#open.assertAlive();
+    const { result: recorded, reserve } = this.#memory.reserving(() => this.#commands.recording(body));
+    const { result, dispatches } = recorded;
+    let disposed = false;
+    const recording: Recording = {
+      kernels: dispatches.length,
+      replay: () => {
+        if (disposed) throw new Error("webgpu: the recorded step was disposed of; record it again");
+        this.#open.assertAlive();
+        this.#commands.replay(dispatches);
+      },
+      dispose: () => {
+        if (!disposed) this.#memory.dissolve(reserve);
+        disposed = true;
+      },
+    };
+    return { result, recording };
+  }
+
+  /**
+   * Runs `body` and returns how long each kernel took on the device, the longest first. Throws where the adapter has
+   * no timestamp queries.
+   */
+  profile(body: () => Promise<void>): Promise<KernelTime[]> {
+    this.#open.assertAlive();
+    return profileKernels(this.#open.device, this.#commands, body);
+  }
+
+  /** Kernels launched and submissions made so far, pipelines compiled, and buffers for reading. */
+  get counters(): WebGpuCounters {
+    return {
+      kernels: this.#commands.dispatches,
+      submissions: this.#commands.submissions,
+      pipelines: this.runtime.pipelines.size,
+      stagingBuffers: this.#staging.created,
+    };
   }
 
   memoryReport(): MemoryReport {

@@ -3,7 +3,7 @@
  * something is read or written from the host, and after so many that the device has work while the next are encoded.
  */
 
-import type { Pipeline } from "./pipelines.ts";
+import type { Bound, Pipeline } from "./pipelines.ts";
 import { groupsPerRow } from "./programs.ts";
 
 /** One kernel launch, ready to be encoded again. */
@@ -13,6 +13,8 @@ export interface Dispatch {
   readonly parameterOffset: number;
   /** Workgroups. */
   readonly groups: number;
+  /** What it reads and writes. */
+  readonly buffers: readonly Bound[];
 }
 
 /** Kernels per submission: enough to make its cost small, few enough that the device starts early. */
@@ -22,6 +24,8 @@ const dispatchesPerSubmission = 128;
 export class CommandStream {
   readonly #device: GPUDevice;
   readonly #offsets = [0];
+  /** Buffers that commands name which are not submitted yet. */
+  readonly #waiting = new Set<number>();
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
   #pending = 0;
@@ -51,10 +55,22 @@ export class CommandStream {
     if (this.#pending >= dispatchesPerSubmission) this.flush();
   }
 
-  /** Copies between buffers, after the kernels before it. */
-  copy(from: GPUBuffer, fromOffset: number, to: GPUBuffer, bytes: number): void {
+  /** Copies out of a buffer, after the kernels before it. */
+  copy(from: Bound, fromOffset: number, to: GPUBuffer, bytes: number): void {
     this.#endPass();
-    this.#encoderNow().copyBufferToBuffer(from, fromOffset, to, 0, bytes);
+    this.#waiting.add(from.id);
+    this.#encoderNow().copyBufferToBuffer(from.memory, fromOffset, to, 0, bytes);
+  }
+
+  /** Before the host writes into a buffer: the queue writes at once, so what waits and names the buffer goes first. */
+  beforeWriting({ id }: Bound): void {
+    if (this.#waiting.has(id)) this.flush();
+  }
+
+  /** Writes the time stamps of a set into a buffer. */
+  resolve(queries: GPUQuerySet, count: number, to: GPUBuffer): void {
+    this.#endPass();
+    this.#encoderNow().resolveQuerySet(queries, 0, count, to, 0);
   }
 
   /** Submits what was collected. */
@@ -63,6 +79,7 @@ export class CommandStream {
     this.#endPass();
     this.#device.queue.submit([this.#encoder.finish()]);
     this.#encoder = null;
+    this.#waiting.clear();
     this.#pending = 0;
     this.#submissions += 1;
   }
@@ -90,7 +107,8 @@ export class CommandStream {
     this.#timed = writes;
   }
 
-  #encode({ pipeline, group, parameterOffset, groups }: Dispatch): void {
+  #encode({ pipeline, group, parameterOffset, groups, buffers }: Dispatch): void {
+    for (const { id } of buffers) this.#waiting.add(id);
     if (this.#timed) this.#endPass();
     this.#pass ??= this.#encoderNow().beginComputePass(
       this.#timed ? { timestampWrites: this.#timed(pipeline.label) } : undefined,

@@ -51,6 +51,9 @@ interface Slot {
 /** Where a recorded step keeps what it releases, so that nobody else writes there between two replays. */
 export interface Reserve {
   readonly free: Map<number, Slot[]>;
+  /** Buffers that the host wrote: a replay needs what is in them, so they are not given out again. */
+  readonly written: Set<number>;
+  readonly idle: Slot[];
 }
 
 export interface MemoryLimits {
@@ -94,12 +97,16 @@ export class DeviceMemory {
 
   release(buffer: GpuMemory): void {
     this.#account.remove(buffer.category, buffer.bytes);
-    const free = this.#reserveOf.get(buffer.id)?.free ?? this.#free;
     const { memory, id } = buffer;
-    const list = free.get(memory.size);
-    if (list) list.push({ memory, id });
-    else free.set(memory.size, [{ memory, id }]);
+    const reserve = this.#reserveOf.get(id);
     this.#pooled += memory.size;
+    if (reserve?.written.has(id)) reserve.idle.push({ memory, id });
+    else putBack(reserve?.free ?? this.#free, { memory, id });
+  }
+
+  /** The host wrote into a buffer. */
+  written({ id }: GpuMemory): void {
+    this.#reserveOf.get(id)?.written.add(id);
   }
 
   recategorize(buffer: GpuMemory, category: MemoryCategory): void {
@@ -112,7 +119,7 @@ export class DeviceMemory {
   reserving<Result>(body: () => Result): { result: Result; reserve: Reserve } {
     if (this.#reserve)
       throw new Error("webgpu: a step is being recorded already; record one after the other");
-    const reserve: Reserve = { free: new Map() };
+    const reserve: Reserve = { free: new Map(), written: new Set(), idle: [] };
     this.#reserve = reserve;
     try {
       return { result: body(), reserve };
@@ -123,14 +130,11 @@ export class DeviceMemory {
 
   /** Gives the memory of a recorded step back. */
   dissolve(reserve: Reserve): void {
-    const { free } = reserve;
+    const { free, idle } = reserve;
     for (const [id, owner] of this.#reserveOf) if (owner === reserve) this.#reserveOf.delete(id);
-    for (const [bytes, slots] of free) {
-      const list = this.#free.get(bytes);
-      if (list) list.push(...slots);
-      else this.#free.set(bytes, [...slots]);
-    }
+    for (const slot of [...free.values(), idle].flat()) putBack(this.#free, slot);
     free.clear();
+    idle.length = 0;
   }
 
   report(): MemoryReport {
@@ -192,6 +196,12 @@ export class DeviceMemory {
     }
     this.#free.clear();
   }
+}
+
+function putBack(free: Map<number, Slot[]>, slot: Slot): void {
+  const list = free.get(slot.memory.size);
+  if (list) list.push(slot);
+  else free.set(slot.memory.size, [slot]);
 }
 
 /** The bits of GPUBufferUsage, whose global object exists in browsers only. */

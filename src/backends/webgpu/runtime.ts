@@ -124,6 +124,7 @@ export class GpuRuntime {
       group: this.pipelines.groupOf(pipeline, bound, slot),
       parameterOffset: slot.offset,
       groups: count,
+      buffers: bound,
     });
   }
 

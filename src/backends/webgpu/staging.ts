@@ -24,7 +24,7 @@ export class Staging {
     if (bytes === 0) return fromWords(source.dtype, new ArrayBuffer(0));
     const size = classBytes(bytes);
     const staging = this.#free.get(size)?.pop() ?? this.#create(size);
-    commands.copy(source.memory, start * bytesPerWord, staging, bytes);
+    commands.copy(source, start * bytesPerWord, staging, bytes);
     commands.flush();
     const mapRead = 0x1;
     await staging.mapAsync(mapRead, 0, bytes);
@@ -58,6 +58,6 @@ export function toWords(
   dtype: DType,
   values: ArrayLike<number>,
 ): Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> {
-  if (dtype === "f32") return Float32Array.from(values);
-  return Int32Array.from(values);
+  // The constructors copy typed arrays as a block, and also out of shared memory, which a queue refuses.
+  return dtype === "f32" ? new Float32Array(values) : new Int32Array(values);
 }
