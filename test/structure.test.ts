@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { add, avgPool2d, concat } from "../src/autograd/index.ts";
-import { analyzeStage, type Stage, stageStructure } from "../src/gradflow/index.ts";
+import { analyzeStage, duplicatePairs, type Stage, stageStructure } from "../src/gradflow/index.ts";
 import { type Trace, trace } from "../src/graph/index.ts";
 import { cspDenseNet, densenet, type Fusion } from "../src/models/index.ts";
 import { Conv2d, Module } from "../src/nn/index.ts";
@@ -49,13 +49,23 @@ function expectBruteForce(
 
   const reach = (name: string) =>
     [...expected.sources].filter(([, list]) => list.includes(name)).map(([l]) => l);
-  for (const { map: index, layers } of structure.reuse)
+  for (const { map: index, layers, weights } of structure.reuse) {
     expect(layers.map(layer).sort(bySize)).toEqual(reach(map(index)).sort(bySize));
+    // Where no weight is used twice, its layers are as many as it.
+    expect(weights.flatMap((weight) => stage.weights[weight].layers)).toEqual(layers);
+  }
   const pairs = sharedPairs(expected);
   const text = (shared: { map: string; layers: readonly string[] }) =>
     `${shared.map}: ${shared.layers.join()}`;
   expect(
-    structure.pairs.map((pair) => text({ map: map(pair.map), layers: pair.layers.map(layer).sort() })).sort(),
+    duplicatePairs(stage, structure.reuse)
+      .map(({ map: index, weights }) =>
+        text({
+          map: map(index),
+          layers: weights.map((weight) => layer(stage.weights[weight].layers[0])).sort(),
+        }),
+      )
+      .sort(),
   ).toEqual(pairs.map(text).sort());
   const across = pairs.filter(({ layers: [a, b] }) => sideOf(a) !== sideOf(b));
   expect(structure.duplicatesAcross).toBe(new Set(across.map(({ layers }) => layers.join())).size);
@@ -217,7 +227,7 @@ const genes: fc.Arbitrary<Gene[]> = fc.array(
   { minLength: 1, maxLength: 9 },
 );
 
-/** A network of convolutions, concatenations and sums; its output joins every value that nothing else reads. */
+/** A network of 3x3 convolutions, concatenations and sums; its output joins every value that nothing else reads. */
 class RandomNetwork extends Module {
   readonly steps: readonly { op: Gene["op"]; reads: number[]; conv: Conv2d | null }[];
   readonly ends: readonly number[];
@@ -232,7 +242,7 @@ class RandomNetwork extends Module {
       const used = op === "conv" ? fits.slice(0, 1) : fits;
       for (const value of used) unread.delete(value);
       const width = used.reduce((sum, value) => sum + widths[value], 0);
-      const conv = op === "conv" ? new Conv2d(width, 2, 1) : null;
+      const conv = op === "conv" ? new Conv2d(width, 2, 3, { padding: 1 }) : null;
       if (conv) this.addModule(`conv${i}`, conv);
       widths.push(op === "conv" ? 2 : op === "sum" ? widths[used[0]] : width);
       unread.add(widths.length - 1);

@@ -14,7 +14,7 @@ import {
   reportSchemaVersion,
 } from "./report/index.ts";
 import { analyzeStage, readMaps, type Stage, type StageSelection } from "./stage.ts";
-import { type StageStructure, stageStructure } from "./structure.ts";
+import { duplicatePairs, type StageStructure, stageStructure } from "./structure.ts";
 
 /** One network of a comparison with everything that was measured while it trained. */
 export interface MeasuredVariant {
@@ -109,29 +109,29 @@ export function reportStage(stage: Stage, samples?: MeasuredStage): ReportStage 
 function reportStructure(stage: Stage, structure: StageStructure): ReportStage["structure"] {
   const x = (map: number): string => `x_${stage.maps[map].name}`;
   const g = (map: number): string => `g_${stage.maps[map].name}`;
-  const w = (layer: number): string => `w_${stage.layers[layer].name}`;
+  const w = (weight: number): string => `w_${stage.weights[weight].name}`;
   const shown = new Set([...readMaps(stage), ...stage.layers.map(({ output }) => output)]);
   return {
     featureMaps: stage.maps.flatMap(({ shape: [, channels, height, width], side }, map) =>
       shown.has(map) ? [{ symbol: x(map), gradient: g(map), channels, height, width, side }] : [],
     ),
-    weights: stage.layers.map(({ modulePath, sources, output, side }, layer) => ({
-      symbol: w(layer),
+    weights: stage.weights.map(({ modulePath, layers, sources, side }, weight) => ({
+      symbol: w(weight),
       modulePath: modulePath || "(root)",
       sources: sources.map(x),
-      output: x(output),
+      output: x(stage.layers[layers[0]].output),
       side,
     })),
-    reuse: structure.reuse.map(({ map, layers }) => ({
+    reuse: structure.reuse.map(({ map, weights }) => ({
       gradient: g(map),
-      weights: layers.map(w),
-      count: layers.length,
+      weights: weights.map(w),
+      count: weights.length,
     })),
     duplicates: {
       total: structure.duplicates,
       weightedByChannels: structure.duplicatesByChannels,
       acrossSides: structure.duplicatesAcross,
-      pairs: structure.pairs.map(({ map, layers: [a, b], across }) => ({
+      pairs: duplicatePairs(stage, structure.reuse).map(({ map, weights: [a, b], across }) => ({
         gradient: g(map),
         weights: [w(a), w(b)],
         across,

@@ -2,12 +2,22 @@
  * From the graph of ops to the level on which the paper writes: weighted layers and the feature maps between them.
  *
  * Norms, activations, dropout, pooling and reshapes collapse into the weighted layer they belong to; what remains
- * are weighted layers, concatenations, channel slices and sums. A module of two convolutions, of which the first is
- * 1x1 and only feeds the second (DenseNet-BC's bottleneck), is one layer, as in the paper.
+ * are weighted layers, concatenations, channel slices and sums. A bottleneck is one layer, as in the paper
+ * (`bottlenecks.ts` has the rule).
  */
 import { dependentValues, type Graph, type GraphNode } from "../graph/index.ts";
+import { bottleneckChains } from "./bottlenecks.ts";
 import { channelRange, isChannelConcat } from "./channels.ts";
-import { combined, concatenated, mapsOf, partsWithin, type Reading, substitute } from "./reading.ts";
+import {
+  combined,
+  concatenated,
+  mapsOf,
+  partsWithin,
+  type Reading,
+  type Sign,
+  substitute,
+} from "./reading.ts";
+import { TrainedLayers, type WeightedOp } from "./trainedLayers.ts";
 
 /** A feature map: the stage's input, a channel slice of a map, or the output of a weighted layer. */
 export interface CollapsedMap {
@@ -26,6 +36,10 @@ export interface CollapsedLayer {
   readonly output: number;
   /** The weighted ops in it; more than one when a bottleneck is part of it. */
   readonly nodes: readonly number[];
+  /** Value ids of the trained tensors that its weight is made of. Layers with the same ones use one weight again. */
+  readonly weights: readonly number[];
+  /** A single 1x1 convolution. */
+  readonly isPointwise: boolean;
 }
 
 export interface CollapsedStage {
@@ -42,35 +56,71 @@ export interface Traced {
   readonly graph: Graph;
   readonly inputs: readonly number[];
   readonly output: number | null;
+  /** Paths of all modules; without them only those are known in which an op ran. */
+  readonly modules?: readonly string[];
+}
+
+export interface CollapseOptions {
+  /** Whether a bottleneck is one layer, as the paper counts. Default true. */
+  readonly bottlenecks?: boolean;
 }
 
 const inside = (path: string, prefix: string): boolean =>
   prefix === "" || path === prefix || path.startsWith(`${prefix}.`);
 
-const parentOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf(".")));
-
-interface MutableLayer {
-  modulePath: string;
-  reads: Reading;
-  output: number;
-  nodes: number[];
+/** The module that several lie in. */
+function commonModule(paths: readonly string[]): string {
+  const [first, ...others] = paths.map((path) => path.split("."));
+  const length = first.findIndex((name, i) => others.some((other) => other[i] !== name));
+  return (length < 0 ? first : first.slice(0, length)).join(".");
 }
 
 /**
- * Collapses the part of `graph` that lies in modules at or below `paths` ("" is everything). Throws when no op
- * lies there.
+ * Collapses the part of `graph` that lies in modules at or below `paths` ("" is everything). Throws when one of the
+ * paths does not exist, and when no op lies there.
  */
-export function collapse({ graph, inputs, output: end }: Traced, paths: readonly string[]): CollapsedStage {
+export function collapse(
+  { graph, inputs, output: end, modules }: Traced,
+  paths: readonly string[],
+  { bottlenecks = true }: CollapseOptions = {},
+): CollapsedStage {
   const data = dependentValues(graph, inputs);
+  checkPaths(paths, modules ?? graph.nodes.map(({ modulePath }) => modulePath));
   const nodes = graph.nodes.filter(
     ({ modulePath, output }) => data.has(output) && paths.some((path) => inside(modulePath, path)),
   );
   if (nodes.length === 0)
     throw new Error(
-      `gradflow: no op of the traced network lies in ${paths.map((p) => `"${p}"`).join(" or ")}`,
+      `gradflow: no op of the traced network lies in ${paths.map((p) => `"${p}"`).join(" or ")}; ` +
+        "choose modules that compute something from the input",
     );
-  return new Collapser(graph, data, nodes, end).result();
+  return new Collapser(graph, data, nodes, end).result(bottlenecks);
 }
+
+/** Throws for a path under which there is no module. */
+function checkPaths(paths: readonly string[], modules: readonly string[]): void {
+  for (const path of paths) {
+    if (modules.some((module) => inside(module, path))) continue;
+    const above = path.includes(".") ? path.slice(0, path.lastIndexOf(".")) : "";
+    const beside = modules
+      .filter((module) => module !== above && inside(module, above))
+      .map((module) => module.split(".").slice(0, path.split(".").length).join("."));
+    const known = [...new Set(beside)];
+    throw new Error(
+      `gradflow: no op of the traced network lies in "${path}": it has no such module; ` +
+        `${above === "" ? "its modules are" : `in ${above} there are`} ${listed(known)}`,
+    );
+  }
+}
+
+const listed = (names: readonly string[]): string =>
+  names.length === 0
+    ? "none"
+    : names.length > 12
+      ? `${names.slice(0, 12).join(", ")} and ${names.length - 12} more`
+      : names.join(", ");
+
+const operators: Readonly<Record<string, Sign>> = { add: "+", sub: "-", mul: "⊙", matmul: "·" };
 
 class Collapser {
   readonly #graph: Graph;
@@ -78,8 +128,9 @@ class Collapser {
   readonly #stage: ReadonlySet<number>;
   readonly #nodes: readonly GraphNode[];
   readonly #end: number | null;
+  readonly #trained: TrainedLayers;
   readonly #maps: CollapsedMap[] = [];
-  readonly #layers: MutableLayer[] = [];
+  #layers: CollapsedLayer[] = [];
   readonly #readings = new Map<number, Reading>();
 
   constructor(graph: Graph, data: ReadonlySet<number>, nodes: readonly GraphNode[], end: number | null) {
@@ -87,13 +138,14 @@ class Collapser {
     this.#graph = graph;
     this.#data = data;
     this.#nodes = nodes;
+    this.#trained = new TrainedLayers(graph, data);
     this.#stage = new Set(nodes.map(({ id }) => id));
     for (const node of nodes) this.#readings.set(node.output, this.#visit(node));
   }
 
-  result(): CollapsedStage {
+  result(bottlenecks: boolean): CollapsedStage {
     const output = this.#output();
-    this.#mergeBottlenecks(output);
+    if (bottlenecks) this.#mergeBottlenecks(output);
     // Merged maps leave gaps; what is still read or written keeps its order.
     const used = new Set([
       ...this.#layers.flatMap(({ reads, output: map }) => [...mapsOf(reads), map]),
@@ -144,26 +196,24 @@ class Collapser {
 
   #visit(node: GraphNode): Reading {
     const data = node.inputs.filter((value) => this.#data.has(value));
-    if (this.#isWeighted(node)) return this.#weighted(node);
+    const weighted = this.#trained.of(node);
+    if (weighted) return this.#weighted(node, weighted);
     const readings = data.map((value) => this.#read(value));
     if (isChannelConcat(node)) return concatenated(readings);
     if (node.op === "slice") return this.#slice(node, readings[0]);
-    return combined(node.op === "add" || node.op === "sub" ? "+" : "⊙", readings);
+    return combined(operators[node.op] ?? node.op, readings);
   }
 
-  /** A convolution or matrix product by something that does not depend on the data. */
-  #isWeighted({ op, inputs }: GraphNode): boolean {
-    return (op === "conv2d" || op === "matmul") && this.#data.has(inputs[0]) && !this.#data.has(inputs[1]);
-  }
-
-  #weighted(node: GraphNode): Reading {
-    const reads = this.#read(node.inputs[0]);
+  #weighted(node: GraphNode, { map, weights, shape, isConvolution }: WeightedOp): Reading {
+    const reads = this.#read(map);
     const reading = this.#newMap({ layer: this.#layers.length, slice: null, value: node.output });
     this.#layers.push({
       modulePath: node.modulePath,
       reads,
       output: this.#maps.length - 1,
       nodes: [node.id],
+      weights,
+      isPointwise: isConvolution && shape.slice(2).every((extent) => extent === 1),
     });
     return reading;
   }
@@ -215,38 +265,35 @@ class Collapser {
   }
 
   #mergeBottlenecks(output: Reading | null): void {
-    for (let i = this.#layers.length - 1; i > 0; i--) {
-      const layer = this.#layers[i];
-      if (layer.reads.kind !== "map") continue;
-      const { map } = layer.reads;
-      const at = this.#layers.findIndex((other) => other.output === map);
-      if (at < 0) continue;
-      const narrow = this.#layers[at];
-      const readers = this.#layers.filter(({ reads }) => mapsOf(reads).includes(map)).length;
-      const leaves = output !== null && mapsOf(output).includes(map);
-      const parent = parentOf(layer.modulePath);
-      if (readers !== 1 || leaves || !this.#isBottleneck(narrow, layer, parent)) continue;
-      this.#layers[i] = {
-        ...layer,
-        modulePath: parent,
-        reads: narrow.reads,
-        nodes: [...narrow.nodes, ...layer.nodes],
-      };
-      this.#layers.splice(at, 1);
-    }
+    const readers = this.#maps.map(() => 0);
+    for (const { reads } of this.#layers) for (const map of mapsOf(reads)) readers[map] += 1;
+    const windowOf = ({ nodes: [node] }: CollapsedLayer): readonly number[] | null => {
+      const weighted = this.#trained.of(this.#graph.nodes[node]);
+      return weighted?.isConvolution ? weighted.shape.slice(2) : null;
+    };
+    const links = this.#layers.map((layer) => ({ ...layer, window: windowOf(layer) }));
+    const chains = new Map(bottleneckChains(links, readers, output).map((chain) => [chain[0], chain]));
+    const merged = new Set([...chains.values()].flatMap(([, ...others]) => others));
+    // A chain stands where its last convolution stood, so that what it reads comes before it.
+    const layers = this.#layers.map((layer, i) => ({ layer, at: chains.get(i)?.at(-1) ?? i }));
+    this.#layers = layers
+      .map(({ layer, at }, i) => ({ layer: this.#mergedLayer(layer, chains.get(i)), at, i }))
+      .filter(({ i }) => !merged.has(i))
+      .sort((a, b) => a.at - b.at)
+      .map(({ layer }) => layer);
   }
 
-  /** True when the two are all that is weighted in the module at `parent`, and the first is a 1x1 convolution. */
-  #isBottleneck(narrow: MutableLayer, layer: MutableLayer, parent: string): boolean {
-    if (parent === "" || parentOf(narrow.modulePath) !== parent) return false;
-    const [first, second] = [narrow, layer].map(({ nodes }) => this.#graph.nodes[nodes[0]]);
-    const extents = this.#graph.values[first.inputs[1]].shape.slice(2);
-    const weighted = this.#nodes.filter((node) => inside(node.modulePath, parent) && this.#isWeighted(node));
-    return (
-      [first, second].every(({ op }) => op === "conv2d") &&
-      extents.every((extent) => extent === 1) &&
-      new Set(weighted.map(({ modulePath }) => modulePath)).size === 2
-    );
+  #mergedLayer(layer: CollapsedLayer, chain: readonly number[] | undefined): CollapsedLayer {
+    if (!chain) return layer;
+    const parts = chain.map((i) => this.#layers[i]);
+    return {
+      modulePath: commonModule(parts.map(({ modulePath }) => modulePath)),
+      reads: layer.reads,
+      output: parts[parts.length - 1].output,
+      nodes: parts.flatMap(({ nodes }) => nodes),
+      weights: parts.flatMap(({ weights }) => weights),
+      isPointwise: false,
+    };
   }
 
   /**
@@ -260,7 +307,7 @@ class Collapser {
       const readers = this.#readersOf(value);
       if (readers.length !== 1 || !this.#stage.has(readers[0].id)) return value;
       const [reader] = readers;
-      if (this.#isWeighted(reader)) return start;
+      if (this.#trained.of(reader)) return start;
       if (!this.#isPassThrough(reader) && !this.#isPlainSum(reader)) return value;
       value = reader.output;
     }

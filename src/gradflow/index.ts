@@ -64,9 +64,11 @@ export {
   type Stage,
   type StageEdge,
   type StageSelection,
+  type Weight,
 } from "./stage.ts";
 export {
   type DuplicatePair,
+  duplicatePairs,
   type PathCount,
   type Reuse,
   type StageStructure,

@@ -3,18 +3,23 @@
  *
  * The stage's input is x_0, its channel slices x_0', x_0''. A transition brings several maps together, and everything
  * that they are made of goes through it: x_T, or x_U when a part of the input that went around the block is among
- * them. All other layers are numbered (x_1, x_2, …: dense layers, residual branches, the links of a chain).
+ * them. All other layers are numbered (x_1, x_2, …: dense layers, residual branches, the links of a chain). Where two
+ * 1x1 convolutions of x_0 stand for the slices, as in the paper's networks, they are w_A, which makes x_0', and w_B.
  */
 import type { CollapsedStage } from "./collapse.ts";
 import { mapsOf } from "./reading.ts";
+import { type Split, splitOf } from "./split.ts";
 
-/** `main`: the stage has one side. `bypass`: depends on the part that goes around the block. `dense`: the rest. */
+/**
+ * `main`: the stage has one side, or has not parted yet. `bypass`: depends on the part that goes around the block.
+ * `dense`: the rest.
+ */
 export type Side = "main" | "dense" | "bypass";
 
 export interface StageNames {
   /** What stands behind `x_` and `g_`, by map: `0''`, `2`, `T`. */
   readonly maps: readonly string[];
-  /** What stands behind `w_`, by layer. */
+  /** What stands behind `w_`, by layer, each different: layers that use one weight are not named alike here. */
   readonly layers: readonly string[];
   readonly mapSides: readonly Side[];
   readonly layerSides: readonly Side[];
@@ -23,23 +28,29 @@ export interface StageNames {
 /** Names everything in a stage. */
 export function nameStage(stage: CollapsedStage): StageNames {
   const upstream = upstreamMaps(stage);
-  const around = partsAround(stage);
-  const layerSides = upstream.map((maps): Side => {
-    if (around.size === 0) return "main";
+  const split = splitOf(stage);
+  const around = new Set(split.bypass);
+  const isSplitting = (layer: number): boolean => split.layers.includes(layer);
+  const layerSides = upstream.map((maps, layer): Side => {
+    if (around.size === 0 || isSplitting(layer)) return "main";
     return [...maps].some((map) => around.has(map)) ? "bypass" : "dense";
   });
-  const layers = nameLayers(stage, upstream, layerSides);
+  const layers = nameLayers(stage, upstream, layerSides, split);
   return {
     layers,
     layerSides,
-    maps: nameMaps(stage, layers),
-    mapSides: stage.maps.map(({ layer }, map): Side => {
+    maps: nameMaps(stage, layers, split),
+    mapSides: stage.maps.map(({ layer, slice }, map): Side => {
       if (around.size === 0) return "main";
-      if (layer !== null) return layerSides[layer];
-      return around.has(map) ? "bypass" : "dense";
+      if (around.has(map)) return "bypass";
+      if (layer === null) return slice ? "dense" : sideOfWhole(split);
+      return isSplitting(layer) ? "dense" : layerSides[layer];
     }),
   };
 }
+
+/** The input as a whole is before the sides where layers part it; where it is sliced, what reads it all is dense. */
+const sideOfWhole = (split: Split): Side => (split.layers.length > 0 ? "main" : "dense");
 
 /** For every layer the maps that its output is made of, back to the stage's inputs and to channel slices. */
 function upstreamMaps({ maps, layers }: CollapsedStage): ReadonlySet<number>[] {
@@ -53,16 +64,6 @@ function upstreamMaps({ maps, layers }: CollapsedStage): ReadonlySet<number>[] {
     upstream.push(new Set([...read, ...further]));
   }
   return upstream;
-}
-
-/** The parts of the stage's input with fewer layers before them than the part with most: they go around the block. */
-function partsAround({ maps, layers }: CollapsedStage): ReadonlySet<number> {
-  const layersAhead = maps.map(() => 0);
-  for (const { reads, output: made } of [...layers].reverse())
-    for (const map of mapsOf(reads)) layersAhead[map] = Math.max(layersAhead[map], layersAhead[made] + 1);
-  const parts = maps.flatMap(({ slice }, map) => (slice && maps[slice.of].layer === null ? [map] : []));
-  const most = Math.max(...parts.map((map) => layersAhead[map]));
-  return new Set(parts.filter((map) => layersAhead[map] < most));
 }
 
 /** Whether a layer reads several maps, and nothing that they are made of reaches the stage's end past the layer. */
@@ -85,10 +86,12 @@ function nameLayers(
   stage: CollapsedStage,
   upstream: readonly ReadonlySet<number>[],
   sides: readonly Side[],
+  { layers: splitting }: Split,
 ): string[] {
   let number = 0;
   const taken = new Map<string, number>();
   return stage.layers.map((_, layer) => {
+    if (splitting.includes(layer)) return layer === splitting[0] ? "A" : "B";
     if (!isTransition(stage, layer, upstream)) {
       number += 1;
       return String(number);
@@ -100,11 +103,12 @@ function nameLayers(
   });
 }
 
-function nameMaps(stage: CollapsedStage, layers: readonly string[]): string[] {
+function nameMaps(stage: CollapsedStage, layers: readonly string[], split: Split): string[] {
   const names: string[] = [];
   let inputs = 0;
   stage.maps.forEach(({ layer, slice }, map) => {
-    if (layer !== null) names[map] = layers[layer];
+    if (layer !== null && split.layers.includes(layer)) names[map] = layer === split.layers[0] ? "0'" : "0''";
+    else if (layer !== null) names[map] = layers[layer];
     else if (!slice) {
       names[map] = inputs === 0 ? "0" : `0${String.fromCharCode(96 + inputs)}`;
       inputs += 1;

@@ -1,13 +1,15 @@
 /** Writes a stage's equations in the paper's notation, as text and as LaTeX. */
 import type { Reading } from "./reading.ts";
-import { readMaps, type Stage } from "./stage.ts";
+import { readMaps, type Stage, type Weight } from "./stage.ts";
 
 /** How symbols, convolution and lists are written. */
 interface Notation {
   symbol(letter: string, name: string, primed?: boolean): string;
   readonly convolve: string;
   concat(parts: readonly string[]): string;
-  readonly signs: Readonly<Record<"+" | "⊙", string>>;
+  /** Signs between operands; what is not listed is written as a function. */
+  readonly signs: Readonly<Record<string, string>>;
+  function(name: string): string;
 }
 
 /** `x_0''`, `w_k' = f(w_k, g_0'', g_1)` */
@@ -15,7 +17,8 @@ const plain: Notation = {
   symbol: (letter, name, primed = false) => `${letter}_${name}${primed ? "'" : ""}`,
   convolve: "*",
   concat: (parts) => `[${parts.join(", ")}]`,
-  signs: { "+": "+", "⊙": "⊙" },
+  signs: { "+": "+", "-": "-", "⊙": "⊙", "·": "·" },
+  function: (name) => name,
 };
 
 /** `x_{0''}`, as the paper typesets it: the primes of a part stand in the subscript. */
@@ -23,7 +26,8 @@ const latex: Notation = {
   symbol: (letter, name, primed = false) => `${letter}_{${name}}${primed ? "'" : ""}`,
   convolve: "*",
   concat: (parts) => `[${parts.join(", ")}]`,
-  signs: { "+": "+", "⊙": "\\odot" },
+  signs: { "+": "+", "-": "-", "⊙": "\\odot", "·": "\\cdot" },
+  function: (name) => `\\operatorname{${name}}`,
 };
 
 /** The equations of one stage, line by line. */
@@ -41,10 +45,12 @@ export interface StageEquations {
 /** A sum or product stands in parentheses, except between the commas of a concatenation. */
 function write(stage: Stage, reading: Reading, notation: Notation, isListed = false): string {
   if (reading.kind === "map") return notation.symbol("x", stage.maps[reading.map].name);
-  const isConcat = reading.kind === "concat";
-  const parts = reading.parts.map((part) => write(stage, part, notation, isConcat));
-  if (isConcat) return notation.concat(parts);
-  const text = parts.join(` ${notation.signs[reading.sign]} `);
+  if (reading.kind === "concat")
+    return notation.concat(reading.parts.map((part) => write(stage, part, notation, true)));
+  const sign = notation.signs[reading.sign];
+  const parts = reading.parts.map((part) => write(stage, part, notation, sign === undefined));
+  if (sign === undefined) return `${notation.function(reading.sign)}(${parts.join(", ")})`;
+  const text = parts.join(` ${sign} `);
   return isListed ? text : `(${text})`;
 }
 
@@ -55,9 +61,11 @@ function forwardEquations(stage: Stage, notation: Notation): string[] {
   });
 }
 
+/** One a weight: of its gradients each once, in the order in which its layers read their maps. */
 function updateEquations(stage: Stage, notation: Notation): string[] {
-  return stage.layers.map(({ name, sources }) => {
-    const gradients = sources.map((map) => notation.symbol("g", stage.maps[map].name));
+  return stage.weights.map(({ name, layers }) => {
+    const read = new Set(layers.flatMap((layer) => stage.layers[layer].sources));
+    const gradients = [...read].map((map) => notation.symbol("g", stage.maps[map].name));
     const weight = notation.symbol("w", name);
     return `${notation.symbol("w", name, true)} = f(${[weight, ...gradients].join(", ")})`;
   });
@@ -79,10 +87,17 @@ export function stageEquations(stage: Stage): StageEquations {
           : "input of";
         return { symbol: `x_${name}`, meaning: `${part} ${stage.name}, ${shape[1]} channels` };
       }),
-      ...stage.layers.map(({ name, modulePath }) => ({
-        symbol: `w_${name}`,
-        meaning: modulePath || "the module itself",
-      })),
+      ...stage.weights.map((weight) => ({ symbol: `w_${weight.name}`, meaning: placeOf(stage, weight) })),
     ],
   };
+}
+
+/** The module of a weight, or its parameters where the module has several weights; and how often it is used. */
+function placeOf(stage: Stage, { modulePath, parameters, layers }: Weight): string {
+  const sharing = stage.weights.filter((other) => other.modulePath === modulePath).length;
+  const own = sharing === 1 && (modulePath !== "" || parameters.length === 1);
+  const place = own ? modulePath || "the module itself" : parameters.join(" and ");
+  if (layers.length === 1) return place;
+  const made = layers.map((layer) => `x_${stage.maps[stage.layers[layer].output].name}`);
+  return `${place}, used ${layers.length} times: ${made.join(", ")}`;
 }

@@ -1,16 +1,29 @@
 /** What a layer reads, as the paper writes it: a feature map, a concatenation [a, b, …] or a sum of them. */
 
+/**
+ * How maps are combined: a sum, a difference, a product element by element (a gate), a product of matrices, or the
+ * name of another op, `maximum` say.
+ */
+export type Sign = "+" | "-" | "⊙" | "·" | (string & {});
+
 /** Maps are named by their index in the stage. */
 export type Reading =
   | { readonly kind: "map"; readonly map: number }
   | { readonly kind: "concat"; readonly parts: readonly Reading[] }
-  /** Elementwise: a sum (`+`), or another combination such as a gate (`⊙`). */
-  | { readonly kind: "combine"; readonly sign: "+" | "⊙"; readonly parts: readonly Reading[] };
+  | { readonly kind: "combine"; readonly sign: Sign; readonly parts: readonly Reading[] };
+
+/** Signs by which a chain of three reads the same however it is bracketed. */
+const isAssociative = (sign: Sign): boolean => sign === "+" || sign === "⊙";
 
 /** The maps in a reading, each once, in the order of their appearance. */
 export function mapsOf(reading: Reading): number[] {
-  const all = reading.kind === "map" ? [reading.map] : reading.parts.flatMap(mapsOf);
-  return [...new Set(all)];
+  const found = new Set<number>();
+  const visit = (part: Reading): void => {
+    if (part.kind === "map") found.add(part.map);
+    else part.parts.forEach(visit);
+  };
+  visit(reading);
+  return [...found];
 }
 
 /** True when both are the same expression of the same maps. */
@@ -30,8 +43,14 @@ export function concatenated(parts: readonly Reading[]): Reading {
   return flat.length === 1 ? flat[0] : { kind: "concat", parts: flat };
 }
 
-/** a + (b + c) is a + b + c; combining what is equal anyway (a norm reads a map and its statistics) is that. */
-export function combined(sign: "+" | "⊙", parts: readonly Reading[]): Reading {
+/**
+ * a + (b + c) is a + b + c. Combining what is equal is that: a norm reads a map and its statistics, and an activation
+ * written out, x · σ(x), the same map twice.
+ */
+export function combined(sign: Sign, parts: readonly Reading[]): Reading {
+  const [first, ...others] = parts;
+  if (others.every((other) => sameReading(first, other))) return first;
+  if (!isAssociative(sign)) return { kind: "combine", sign, parts };
   const flat = parts.flatMap((part) => (part.kind === "combine" && part.sign === sign ? part.parts : [part]));
   const unique = flat.filter((part, i) => flat.findIndex((other) => sameReading(other, part)) === i);
   return unique.length === 1 ? unique[0] : { kind: "combine", sign, parts: unique };

@@ -1,7 +1,7 @@
 /** One stage of a network on the level of the paper: named feature maps and weighted layers. */
 import type { Graph } from "../graph/index.ts";
 import type { Shape } from "../tensor/layout.ts";
-import { type CollapsedStage, collapse, type Traced } from "./collapse.ts";
+import { type CollapsedStage, type CollapseOptions, collapse, type Traced } from "./collapse.ts";
 import { nameStage, type Side } from "./naming.ts";
 import { mapsOf, type Reading } from "./reading.ts";
 
@@ -27,16 +27,36 @@ export interface FeatureMap {
   readonly layer: number | null;
 }
 
-/** A weighted layer of a stage, norm and activation collapsed into it. */
+/** A weighted layer of a stage, norm and activation collapsed into it: one use of a weight. */
 export interface Layer {
-  /** What stands behind `w_`. */
+  /** What stands behind `w_`: the name of its weight. */
   readonly name: string;
+  /** Its weight, by index. Several layers have the same one where a module, or a parameter, is used again. */
+  readonly weight: number;
+  /** The graph node of its first weighted op, the one that reads the maps. */
+  readonly node: number;
   readonly modulePath: string;
   readonly reads: Reading;
-  /** Its gradient set S(w): the maps it reads, by index. */
+  /** The maps it reads, by index: what it adds to the gradient set of its weight. */
   readonly sources: readonly number[];
   /** The map it makes, by index. */
   readonly output: number;
+  readonly side: Side;
+}
+
+/** A weight of a stage, however often it is used. */
+export interface Weight {
+  /** What stands behind `w_`: the name of what its first layer makes. */
+  readonly name: string;
+  /** The layers that use it, by index, in the order of execution. */
+  readonly layers: readonly number[];
+  /** Its gradient set S(w): the maps that any of its layers reads, by index. */
+  readonly sources: readonly number[];
+  /** Paths of its parameters, two for a bottleneck; "(no parameter)" for a tensor that belongs to no module. */
+  readonly parameters: readonly string[];
+  /** Where it is first used. */
+  readonly modulePath: string;
+  /** `bypass` when any of its layers is on that side. */
   readonly side: Side;
 }
 
@@ -44,6 +64,7 @@ export interface Stage {
   readonly name: string;
   readonly maps: readonly FeatureMap[];
   readonly layers: readonly Layer[];
+  readonly weights: readonly Weight[];
   /** What leaves the stage; null when nothing does. */
   readonly output: Reading | null;
   /** Edges by which gradient pieces reach its maps. */
@@ -60,11 +81,29 @@ export interface StageEdge {
   readonly consumers: readonly number[];
 }
 
-/** Analyses the part of a traced network that `selection` names. Throws when no op lies there. */
-export function analyzeStage(traced: Traced, selection: StageSelection): Stage {
+/**
+ * Analyses the part of a traced network that `selection` names. Throws when one of its paths does not exist, and when
+ * nothing is computed there.
+ */
+export function analyzeStage(traced: Traced, selection: StageSelection, options?: CollapseOptions): Stage {
   const { graph } = traced;
-  const collapsed = collapse(traced, selection.paths);
+  const collapsed = collapse(traced, selection.paths, options);
   const names = nameStage(collapsed);
+  const users = layersByWeight(collapsed);
+  const weightOf = new Map(users.flatMap((layers, weight) => layers.map((layer) => [layer, weight])));
+  const layers = collapsed.layers.map(({ modulePath, reads, output, nodes }, i): Layer => {
+    const weight = weightOf.get(i) ?? 0;
+    return {
+      name: names.layers[users[weight][0]],
+      weight,
+      node: nodes[0],
+      modulePath,
+      reads,
+      sources: mapsOf(reads),
+      output,
+      side: names.layerSides[i],
+    };
+  });
   return {
     name: selection.name,
     maps: collapsed.maps.map(({ layer, value }, i) => ({
@@ -74,23 +113,40 @@ export function analyzeStage(traced: Traced, selection: StageSelection): Stage {
       value,
       layer,
     })),
-    layers: collapsed.layers.map(({ modulePath, reads, output }, i) => ({
-      name: names.layers[i],
-      modulePath,
-      reads,
-      sources: mapsOf(reads),
-      output,
-      side: names.layerSides[i],
-    })),
+    layers,
+    weights: users.map((uses): Weight => {
+      const [first] = uses;
+      const sides = uses.map((layer) => layers[layer].side);
+      return {
+        name: names.layers[first],
+        layers: uses,
+        sources: [...new Set(uses.flatMap((layer) => layers[layer].sources))].sort((a, b) => a - b),
+        parameters: collapsed.layers[first].weights.map(
+          (value) => graph.values[value].parameter ?? "(no parameter)",
+        ),
+        modulePath: layers[first].modulePath,
+        side: sides.includes("bypass") ? "bypass" : sides[0],
+      };
+    }),
     output: collapsed.output,
     edges: stageEdges(graph, collapsed),
   };
 }
 
+/** For every weight the layers that use it, in the order of their first. */
+function layersByWeight({ layers }: CollapsedStage): number[][] {
+  const users = new Map<string, number[]>();
+  layers.forEach(({ weights }, layer) => {
+    const key = weights.join();
+    users.set(key, [...(users.get(key) ?? []), layer]);
+  });
+  return [...users.values()];
+}
+
 /** Maps that some layer reads, or that leave the stage: an unsplit input that is only there in parts is left out. */
 export function readMaps(stage: Stage): number[] {
   const read = new Set([
-    ...stage.layers.flatMap(({ sources }) => sources),
+    ...stage.weights.flatMap(({ sources }) => sources),
     ...(stage.output ? mapsOf(stage.output) : []),
   ]);
   return stage.maps.flatMap((_, map) => (read.has(map) ? [map] : []));
@@ -101,10 +157,11 @@ function stageEdges(graph: Graph, collapsed: CollapsedStage): StageEdge[] {
   const reached = new Map<number, ReadonlySet<number>>();
   // From the last op to the first: the layers whose reading an op's output becomes part of.
   const leadsTo = (node: number): ReadonlySet<number> => reached.get(node) ?? new Set();
-  for (const { id, output } of [...graph.nodes].reverse()) {
+  for (const id of [...collapsed.nodes].reverse()) {
     const layer = first.get(id);
-    const next = graph.values[output].consumers.flatMap(({ node }) => [...leadsTo(node)]);
-    reached.set(id, layer === undefined ? new Set(collapsed.nodes.has(id) ? next : []) : new Set([layer]));
+    const readers = graph.values[graph.nodes[id].output].consumers;
+    const next = layer === undefined ? readers.flatMap(({ node }) => [...leadsTo(node)]) : [layer];
+    reached.set(id, new Set(next));
   }
   return collapsed.maps.flatMap(({ value }, map) =>
     graph.values[value].consumers

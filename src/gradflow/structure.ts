@@ -4,26 +4,29 @@
  * programming, never by enumeration: the number of paths grows as 2^k.
  */
 import { mapsOf } from "./reading.ts";
-import { readMaps, type Stage } from "./stage.ts";
+import { readMaps, type Stage, type Weight } from "./stage.ts";
 
 /** Weights that a gradient reaches: its reuse. */
 export interface Reuse {
   readonly map: number;
-  /** Layers, by index. */
+  /** Weights whose gradient set holds it, by index, each once however often it is used. */
+  readonly weights: readonly number[];
+  /** Layers that read the map, by index: more than weights where one of them is used again. */
   readonly layers: readonly number[];
 }
 
 /** Two weights updated with the same gradient. */
 export interface DuplicatePair {
   readonly map: number;
-  readonly layers: readonly [number, number];
+  /** By index. */
+  readonly weights: readonly [number, number];
   /** One weight on either side of the stage. */
   readonly across: boolean;
 }
 
 export interface PathCount {
   readonly map: number;
-  /** Directed paths from the end of the stage to the map. */
+  /** Directed paths from the end of the stage to the map that differ in the layers they pass. */
   readonly count: bigint;
   /** Weighted layers on the shortest and on the longest path. */
   readonly shortest: number;
@@ -32,7 +35,6 @@ export interface PathCount {
 
 export interface StageStructure {
   readonly reuse: readonly Reuse[];
-  readonly pairs: readonly DuplicatePair[];
   /** Σ over gradients of (weights reached − 1), where any is reached. */
   readonly duplicates: number;
   /** The same sum with every term times the map's channels. */
@@ -49,60 +51,81 @@ const bytesPerElement = 4;
 /** Counts the structure of a stage. */
 export function stageStructure(stage: Stage): StageStructure {
   const maps = readMaps(stage);
-  const reuse = maps.map((map) => ({
-    map,
-    layers: stage.layers.flatMap(({ sources }, i) => (sources.includes(map) ? [i] : [])),
-  }));
-  const pairs = reuse.flatMap(({ map, layers }) =>
-    layers.flatMap((a, i) =>
-      layers.slice(i + 1).map(
-        (b): DuplicatePair => ({
-          map,
-          layers: [a, b],
-          across: stage.layers[a].side !== stage.layers[b].side,
-        }),
-      ),
-    ),
-  );
-  const again = ({ layers }: Reuse) => Math.max(0, layers.length - 1);
+  const reuse = reuseOf(stage, maps);
+  const again = ({ weights }: Reuse) => Math.max(0, weights.length - 1);
   const sumOf = (weight: (entry: Reuse) => number) =>
     reuse.reduce((sum, entry) => sum + again(entry) * weight(entry), 0);
-  const leaving = stage.output ? mapsOf(stage.output) : [];
+  const leaving = new Set(stage.output ? mapsOf(stage.output) : []);
   return {
     reuse,
-    pairs,
     duplicates: sumOf(() => 1),
     duplicatesByChannels: sumOf(({ map }) => stage.maps[map].shape[1]),
-    duplicatesAcross: new Set(pairs.filter(({ across }) => across).map(({ layers }) => layers.join())).size,
+    duplicatesAcross: countAcross(stage.weights),
     paths: countPaths(stage, maps, leaving),
     duplicateBytes: reuse.reduce((sum, { map, layers }) => {
       const [, ...extents] = stage.maps[map].shape;
-      const pieces = layers.length + (leaving.includes(map) ? 1 : 0);
+      const pieces = layers.length + (leaving.has(map) ? 1 : 0);
       return sum + Math.max(0, pieces - 1) * extents.reduce((product, n) => product * n, bytesPerElement);
     }, 0),
   };
 }
 
+/** Who reads each of `maps`. */
+function reuseOf(stage: Stage, maps: readonly number[]): Reuse[] {
+  const readers = stage.maps.map(() => ({ weights: [] as number[], layers: [] as number[] }));
+  stage.weights.forEach(({ sources }, weight) => {
+    for (const map of sources) readers[map].weights.push(weight);
+  });
+  stage.layers.forEach(({ sources }, layer) => {
+    for (const map of sources) readers[map].layers.push(layer);
+  });
+  return maps.map((map) => ({ map, ...readers[map] }));
+}
+
+const areAcross = (a: Weight, b: Weight): boolean =>
+  (a.side === "dense" && b.side === "bypass") || (a.side === "bypass" && b.side === "dense");
+
+function countAcross(weights: readonly Weight[]): number {
+  const bypass = weights.filter(({ side }) => side === "bypass").map(({ sources }) => new Set(sources));
+  return weights
+    .filter(({ side }) => side === "dense")
+    .reduce(
+      (sum, { sources }) => sum + bypass.filter((set) => sources.some((map) => set.has(map))).length,
+      0,
+    );
+}
+
+/**
+ * Every two weights that are updated with the same gradient, once a gradient: about k³ / 6 of them in a dense block of
+ * k layers, which is why `stageStructure` counts them without listing them.
+ */
+export function duplicatePairs({ weights }: Stage, reuse: readonly Reuse[]): DuplicatePair[] {
+  return reuse.flatMap(({ map, weights: reached }) =>
+    reached.flatMap((a, i) =>
+      reached
+        .slice(i + 1)
+        .map((b): DuplicatePair => ({ map, weights: [a, b], across: areAcross(weights[a], weights[b]) })),
+    ),
+  );
+}
+
 /** A map's paths: one where it leaves the stage itself, and those of every layer that reads it, one layer longer. */
-function countPaths(stage: Stage, maps: readonly number[], leaving: readonly number[]): PathCount[] {
-  const known = new Map<number, PathCount>();
-  const visit = (map: number): PathCount => {
-    const done = known.get(map);
-    if (done) return done;
-    const ends = leaving.includes(map) ? [{ count: 1n, shortest: 0, longest: 0 }] : [];
-    const through = stage.layers
-      .filter(({ sources }) => sources.includes(map))
-      .map(({ output }) => visit(output))
-      .map(({ count, shortest, longest }) => ({ count, shortest: shortest + 1, longest: longest + 1 }));
-    const all = [...ends, ...through].filter(({ count }) => count > 0n);
-    const result = {
-      map,
-      count: all.reduce((sum, { count }) => sum + count, 0n),
-      shortest: all.length > 0 ? Math.min(...all.map(({ shortest }) => shortest)) : 0,
-      longest: Math.max(0, ...all.map(({ longest }) => longest)),
-    };
-    known.set(map, result);
-    return result;
-  };
-  return maps.map(visit);
+function countPaths(stage: Stage, maps: readonly number[], leaving: ReadonlySet<number>): PathCount[] {
+  const known = stage.maps.map((_, map) =>
+    leaving.has(map) ? { count: 1n, shortest: 0, longest: 0 } : { count: 0n, shortest: 0, longest: 0 },
+  );
+  // From the last layer to the first: what a layer makes is complete before what it reads.
+  for (const { sources, output } of [...stage.layers].reverse()) {
+    const through = known[output];
+    if (through.count === 0n) continue;
+    for (const map of sources) {
+      const { count, shortest, longest } = known[map];
+      known[map] = {
+        count: count + through.count,
+        shortest: count === 0n ? through.shortest + 1 : Math.min(shortest, through.shortest + 1),
+        longest: Math.max(longest, through.longest + 1),
+      };
+    }
+  }
+  return maps.map((map) => ({ map, ...known[map] }));
 }

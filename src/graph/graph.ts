@@ -18,6 +18,8 @@ export interface GraphValue {
   readonly consumers: readonly { readonly node: number; readonly slot: number }[];
   /** The path of the parameter that it is, if it is one. */
   readonly parameter: string | null;
+  /** Whether it is a parameter, or another tensor there before that a gradient is asked for: something learnt. */
+  readonly trained: boolean;
 }
 
 /** One op that ran. */
@@ -44,6 +46,7 @@ interface MutableValue {
   producer: number | null;
   readonly consumers: { readonly node: number; readonly slot: number }[];
   readonly parameter: string | null;
+  readonly trained: boolean;
 }
 
 /** Builds a graph from op events, and remembers which tensor each value was. */
@@ -74,6 +77,7 @@ export class GraphBuilder {
     const known = this.#ids.get(tensor);
     if (known !== undefined) return known;
     const id = this.#values.length;
+    const parameter = this.#parameters.get(tensor) ?? null;
     this.#ids.set(tensor, id);
     this.#tensors.push(tensor);
     this.#values.push({
@@ -82,7 +86,8 @@ export class GraphBuilder {
       dtype: tensor.dtype,
       producer: null,
       consumers: [],
-      parameter: this.#parameters.get(tensor) ?? null,
+      parameter,
+      trained: parameter !== null || (tensor.isLeaf && tensor.requiresGrad),
     });
     return id;
   }
