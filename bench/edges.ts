@@ -22,7 +22,7 @@ function withoutEdges(): string {
   source = cut(source, "const watched = hasEdgeListeners();", "");
   source = cut(
     source,
-    "piece && watched ? emitEdge({ from: node, to, slot, gradient: piece }) : piece",
+    "piece && watched ? emitEdge({ from: node, to, slot, gradient: piece }, hold) : piece",
     "piece",
   );
   const base = pathToFileURL(path.dirname(engineFile));

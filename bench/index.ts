@@ -59,7 +59,7 @@ const figures = {
   steps: only.includes("steps") ? await benchSteps(threads, quick) : [],
   kernels: only.includes("kernels") ? await benchKernels(threads, quick) : [],
   inference: only.includes("inference") ? await benchInference(threads, quick) : [],
-  sampling: only.includes("sampling") ? benchSampling(quick ? 5 : 40) : [],
+  sampling: only.includes("sampling") ? await benchSampling(quick) : [],
   edges: only.includes("edges") ? await benchEdges(quick ? 100 : 2000) : null,
 };
 const results: Results = {

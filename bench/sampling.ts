@@ -1,8 +1,8 @@
-/** What sampling gradient pieces costs: a training step of small networks with and without it, in this process. */
+/** What sampling gradient pieces costs: a training step of networks with and without it, in turn, in this process. */
 import { GradientRecorder } from "../src/gradflow/index.ts";
 import { crossEntropy, optim, randint, randn, scope, type Tensor } from "../src/index.ts";
-import { cspDenseNet, type DenseNet, densenet } from "../src/models/index.ts";
-import { paired } from "./paired.ts";
+import { cspDenseNet, type DenseNet, densenet, densenet121 } from "../src/models/index.ts";
+import { summarise } from "./paired.ts";
 
 const size = {
   blocks: [4, 4],
@@ -22,43 +22,64 @@ export interface SamplingFigure {
   readonly sampledOverPlain: number;
 }
 
-function benchNetwork(
-  network: string,
-  model: DenseNet,
-  images: Tensor,
-  labels: Tensor,
-  pairs: number,
-): SamplingFigure {
+interface Workload {
+  readonly network: string;
+  readonly model: DenseNet;
+  readonly images: Tensor;
+  readonly classes: number;
+  readonly pairs: number;
+}
+
+async function benchNetwork({ network, model, images, classes, pairs }: Workload): Promise<SamplingFigure> {
+  const labels = randint(0, classes, [images.shape[0]]);
   const optimizer = new optim.SGD(model.parameters(), { lr: 0.01, momentum: 0.9 });
   const recorder = new GradientRecorder(model, model.stages, { everySteps: 1 });
-  const pass = (): void => crossEntropy(model.forward(images), labels).backward();
-  const step = (body: () => void) => () =>
-    scope(() => {
+  const pass = (): Tensor => {
+    const loss = crossEntropy(model.forward(images), labels);
+    loss.backward();
+    return loss;
+  };
+  /** One step to where its loss, and its figures, can be read. */
+  const step = async (sampled: boolean): Promise<number> => {
+    const start = performance.now();
+    const loss = scope(() => {
       optimizer.zeroGrad();
-      body();
+      const value = sampled ? recorder.step(0, images, pass) : pass();
       optimizer.step();
+      return value;
     });
-  const { first, ratio } = paired(
-    step(pass),
-    step(() => recorder.step(0, images, pass)),
-    pairs,
-    5,
-  );
-  const { shape } = images;
+    await loss.item();
+    await recorder.flush();
+    loss.dispose();
+    return performance.now() - start;
+  };
+  const times: [plain: number, sampled: number][] = [];
+  const warmUp = Math.min(5, pairs);
+  for (let i = -warmUp; i < pairs; i++) {
+    const [a, b] = i % 2 === 0 ? [true, false] : [false, true];
+    const [first, second] = [await step(a), await step(b)];
+    if (i >= 0) times.push(a ? [second, first] : [first, second]);
+  }
+  const { first, ratio } = summarise(times);
   return {
     network,
     milliseconds: first,
-    imagesPerSecond: (1000 * shape[0]) / first,
+    imagesPerSecond: (1000 * images.shape[0]) / first,
     sampledOverPlain: ratio,
   };
 }
 
-/** Times steps of a DenseNet and its CSPDenseNet at batch 64 on 28 x 28 images. */
-export function benchSampling(pairs: number): SamplingFigure[] {
-  const images = randn([64, 1, 28, 28]);
-  const labels = randint(0, 10, [64]);
-  return [
-    benchNetwork("DenseNet", densenet(size), images, labels, pairs),
-    benchNetwork("CSPDenseNet", cspDenseNet(size), images, labels, pairs),
+/**
+ * Times steps of a DenseNet and its CSPDenseNet at batch 64 on 28 x 28 images, and, unless `quick`, of DenseNet-121 at
+ * batch 8 on 224 x 224.
+ */
+export async function benchSampling(quick: boolean): Promise<SamplingFigure[]> {
+  const small = { images: randn([64, 1, 28, 28]), classes: 10, pairs: quick ? 5 : 40 };
+  const figures = [
+    await benchNetwork({ network: "DenseNet", model: densenet(size), ...small }),
+    await benchNetwork({ network: "CSPDenseNet", model: cspDenseNet(size), ...small }),
   ];
+  if (quick) return figures;
+  const large = { images: randn([8, 3, 224, 224]), classes: 1000, pairs: 10 };
+  return [...figures, await benchNetwork({ network: "DenseNet-121", model: densenet121(), ...large })];
 }

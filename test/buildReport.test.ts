@@ -54,12 +54,12 @@ const meta: ReportMeta = {
 type Trained = Omit<MeasuredVariant, "recorder"> & { readonly recorder: GradientRecorder };
 
 /** Trains for a few steps on noise. */
-function train(
+async function train(
   name: string,
   model: Module,
   stages: readonly StageSelection[],
   dtype: "f32" | "f64" = "f32",
-): Trained {
+): Promise<Trained> {
   model.to(dtype).train();
   const recorder = new GradientRecorder(model, stages, { everySteps: 2 });
   const optimizer = new SGD(model.parameters(), { lr: 0.05 });
@@ -76,6 +76,7 @@ function train(
       return loss.itemSync();
     }),
   );
+  await recorder.flush();
   return {
     name,
     description: `a small ${name}`,
@@ -119,7 +120,7 @@ class UserNetwork extends Module {
   }
 }
 
-function variants(): Trained[] {
+function variants(): Promise<Trained[]> {
   manualSeed(4);
   const networks = [
     ["DenseNet", densenet(sizes)],
@@ -127,14 +128,14 @@ function variants(): Trained[] {
       (fusion) => [`CSP ${fusion}`, cspDenseNet({ ...sizes, fusion })] as const,
     ),
   ] as const;
-  return [
+  return Promise.all([
     ...networks.map(([name, network]) => train(name, network, network.stages)),
     train("my own", new UserNetwork(), [{ name: "stage 1", paths: ["stage"] }]),
-  ];
+  ]);
 }
 
-describe("buildReport", () => {
-  const trained = variants();
+describe("buildReport", async () => {
+  const trained = await variants();
   const report = buildReport(meta, trained, [
     { path: "variants[0].cost.imagesPerSecond", reason: "not timed" },
   ]);
@@ -247,9 +248,9 @@ describe("buildReport", () => {
     expect(renderTerminal(bare, { columns: 80, color: true })).toContain("no stages");
   });
 
-  it("takes a network in f64", () => {
+  it("takes a network in f64", async () => {
     const network = densenet(sizes);
-    const double = buildReport(meta, [train("double", network, network.stages, "f64")]);
+    const double = buildReport(meta, [await train("double", network, network.stages, "f64")]);
     expect(parseReport(serializeReport(double)).variants[0].cost.parameters).toBe(network.parameterCount());
   });
 });

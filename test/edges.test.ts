@@ -228,3 +228,38 @@ describe("random programs", () => {
     );
   });
 });
+
+describe("a listener that keeps no pieces", () => {
+  it("sees the same pieces, and may hold one until it lets go, even beyond the pass", () => {
+    const network = () => {
+      const x = variable([1, 2]);
+      const [left, right] = [x.mul(3), x.mul(5)];
+      return { x, loss: left.mul(right).add(left).sum() };
+    };
+    const plain = network();
+    plain.loss.backward();
+    const { x, loss } = network();
+    const held: { piece: Tensor; release: () => void }[] = [];
+    const stop = onEdge(
+      ({ to, gradient, hold }) => {
+        if (to !== x) return undefined;
+        const release = hold();
+        // The first piece is let go of while the engine still needs it, twice over; the second outlives the pass.
+        if (held.length === 0) {
+          release();
+          release();
+        }
+        held.push({ piece: gradient, release });
+        return undefined;
+      },
+      { keepsPieces: false },
+    );
+    loss.backward();
+    stop();
+    expect(x.grad?.toArraySync()).toEqual(plain.x.grad?.toArraySync());
+    expect(held.map(({ piece }) => piece.storage.freed)).toEqual([true, false]);
+    // loss = 15 x² + 3 x, of which 15 x comes through `right` and 15 x + 3 through `left`.
+    expect(held[1].piece.toArraySync()).toEqual([18, 33]);
+    held[1].release();
+  });
+});

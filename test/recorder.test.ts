@@ -124,36 +124,41 @@ describe.each([
   const recorder = new GradientRecorder(network, [{ name: "stage", paths: ["stage"] }]);
   recorder.step(0, images, () => pass(network, images));
   const whole = gradientsOf(stage);
-  const [measured] = recorder.measured();
+  const measuring = recorder.flush().then(() => recorder.measured()[0]);
 
-  it.each([0, 1, 2])("norms and cosines of map %i are those of pieces from runs with one edge alone", (j) => {
-    const consumers = [0, 1, 2, 3].filter((consumer) => consumer >= j);
-    const pieces = consumers.map((consumer) => {
-      stage.live = { map: j, consumer };
-      pass(network, images);
-      stage.live = null;
-      return gradientsOf(stage)[j];
-    });
-    const total = whole[j].map((_value, i) => pieces.reduce((sum, piece) => sum + piece[i], 0));
-    whole[j].forEach((value, i) => void expectNear(value, total[i]));
+  it.each([0, 1, 2])(
+    "norms and cosines of map %i are those of pieces from runs with one edge alone",
+    async (j) => {
+      const measured = await measuring;
+      const consumers = [0, 1, 2, 3].filter((consumer) => consumer >= j);
+      const pieces = consumers.map((consumer) => {
+        stage.live = { map: j, consumer };
+        pass(network, images);
+        stage.live = null;
+        return gradientsOf(stage)[j];
+      });
+      const total = whole[j].map((_value, i) => pieces.reduce((sum, piece) => sum + piece[i], 0));
+      whole[j].forEach((value, i) => void expectNear(value, total[i]));
 
-    const name = j === 0 ? (bypass > 0 ? "0''" : "0") : String(j);
-    const found = measured.maps.find(({ map }) => map === name);
-    expect(found?.consumers).toEqual(consumers.map((i) => (i === 3 ? reader : `w_${i + 1}`)));
-    const [sample] = found?.samples ?? [];
-    const lengths = pieces.map((piece) => Math.sqrt(dot(piece, piece)));
-    expect(sample.norms.length).toBe(pieces.length);
-    lengths.forEach((length, a) => {
-      expectNear(sample.norms[a] / length, 1);
-      pieces.forEach(
-        (other, b) => void expectNear(sample.cosine[a][b], dot(pieces[a], other) / (length * lengths[b])),
-      );
-    });
-    const energy = pieces.reduce((sum, piece) => sum + dot(piece, piece), 0);
-    expectNear(sample.sharedEnergy, dot(total, total) / (pieces.length * energy));
-  });
+      const name = j === 0 ? (bypass > 0 ? "0''" : "0") : String(j);
+      const found = measured.maps.find(({ map }) => map === name);
+      expect(found?.consumers).toEqual(consumers.map((i) => (i === 3 ? reader : `w_${i + 1}`)));
+      const [sample] = found?.samples ?? [];
+      const lengths = pieces.map((piece) => Math.sqrt(dot(piece, piece)));
+      expect(sample.norms.length).toBe(pieces.length);
+      lengths.forEach((length, a) => {
+        expectNear((sample.norms[a] ?? NaN) / length, 1);
+        pieces.forEach(
+          (other, b) => void expectNear(sample.cosine[a][b], dot(pieces[a], other) / (length * lengths[b])),
+        );
+      });
+      const energy = pieces.reduce((sum, piece) => sum + dot(piece, piece), 0);
+      expectNear(sample.sharedEnergy, dot(total, total) / (pieces.length * energy));
+    },
+  );
 
-  it("correlates the two sides' gradients, where there are two", () => {
+  it("correlates the two sides' gradients, where there are two", async () => {
+    const measured = await measuring;
     if (bypass === 0) {
       expect(measured.sides).toBeNull();
       return;
@@ -165,11 +170,12 @@ describe.each([
 });
 
 describe("the recorder", () => {
-  it("names the consumers of every map that several read", () => {
-    const consumersOf = (network: DenseNet, stages: readonly StageSelection[] = network.stages) => {
+  it("names the consumers of every map that several read", async () => {
+    const consumersOf = async (network: DenseNet, stages: readonly StageSelection[] = network.stages) => {
       const recorder = new GradientRecorder(network, stages);
       const images = batch();
       recorder.step(0, images, () => lossOf(network, images).backward());
+      await recorder.flush();
       return recorder
         .measured()
         .map(({ name, maps }) => [
@@ -177,27 +183,27 @@ describe("the recorder", () => {
           ...maps.map(({ map, consumers }) => `${map}: ${consumers.join(" ")}`),
         ]);
     };
-    expect(consumersOf(seeded(() => densenet(sizes)))).toEqual([
+    expect(await consumersOf(seeded(() => densenet(sizes)))).toEqual([
       ["stage 1", "0: w_1 w_2 w_3 w_T", "1: w_2 w_3 w_T", "2: w_3 w_T"],
       ["stage 2", "0: w_1 w_2 out", "1: w_2 out"],
     ]);
     // What leaves the stage goes out, even where another part of the stage lies behind.
     const paths = ["features.denseblock1", "features.denseblock2"];
     expect(
-      consumersOf(
+      await consumersOf(
         seeded(() => densenet(sizes)),
         [{ name: "gap", paths }],
       ),
     ).toEqual([
       ["gap", "0: w_1 w_2 w_3 out", "1: w_2 w_3 out", "2: w_3 out", "0a: w_4 w_5 out", "4: w_5 out"],
     ]);
-    expect(consumersOf(seeded(() => cspDenseNet({ ...sizes, fusion: "first" })))).toEqual([
+    expect(await consumersOf(seeded(() => cspDenseNet({ ...sizes, fusion: "first" })))).toEqual([
       ["stage 1", "0'': w_1 w_2 w_3 w_U", "1: w_2 w_3 w_U", "2: w_3 w_U"],
       ["stage 2", "0'': w_1 w_2 w_U", "1: w_2 w_U"],
     ]);
   });
 
-  it("names a sum by the layers that read it, briefly where they are many", () => {
+  it("names a sum by the layers that read it, briefly where they are many", async () => {
     const blocks = Array.from({ length: 30 }, () => new ResidualBlock(4));
     const chain = new Chain([new Conv2d(1, 4, 1), ...blocks], 4);
     const sums: Tensor[] = [];
@@ -206,6 +212,7 @@ describe("the recorder", () => {
     const images = batch();
     const recorder = new GradientRecorder(chain, [{ name: "residual", paths: [""] }]);
     recorder.step(0, images, () => mean(square(chain.forward(images))).backward());
+    await recorder.flush();
     const { maps } = recorder.measured()[0];
     // x_1, the stem's output, is read by the first block's branch and stays in every sum behind it.
     expect(maps[0]).toMatchObject({ map: "1", consumers: ["w_2", "w_4+…+w_60"] });
@@ -216,22 +223,23 @@ describe("the recorder", () => {
     // The pieces at a block's sum add up to the gradient of its output.
     maps.slice(1).forEach(({ samples: [{ norms, sharedEnergy }] }, i) => {
       const gradient = Float64Array.from(sums[i].grad?.dataSync() ?? []);
-      const energy = norms.reduce((total, norm) => total + norm * norm, 0);
+      const energy = norms.reduce<number>((total, norm) => total + (norm ?? NaN) ** 2, 0);
       expect(((sharedEnergy ?? NaN) * norms.length * energy) / dot(gradient, gradient)).toBeCloseTo(1, 4);
     });
   });
 
-  it("gives the last layer of a block that is the whole model its number", () => {
+  it("gives the last layer of a block that is the whole model its number", async () => {
     const block = new DenseBlock(2, 2, { growthRate: 2 });
     const images = randn([2, 2, 4, 4], { requiresGrad: true });
     const recorder = new GradientRecorder(block, [{ name: "block", paths: [""] }]);
     recorder.step(0, images, () => mean(square(block.forward(images))).backward());
+    await recorder.flush();
     expect(recorder.measured()[0].maps.map(({ map, consumers }) => `${map}: ${consumers.join(" ")}`)).toEqual(
       ["0: w_1 w_2 out", "1: w_2 out"],
     );
   });
 
-  it("samples every so many steps, and refuses a number that is none", () => {
+  it("samples every so many steps, and refuses a number that is none", async () => {
     const network = seeded(() => densenet(sizes));
     const recorder = new GradientRecorder(network, network.stages, { everySteps: 3 });
     const images = batch();
@@ -240,6 +248,8 @@ describe("the recorder", () => {
       return step;
     };
     for (let step = 0; step < 8; step++) expect(recorder.step(step, images, () => body(step))).toBe(step);
+    expect(() => recorder.measured()).toThrow("3 sampled steps (the last is step 6) were not read yet");
+    await recorder.flush();
     for (const { maps } of recorder.measured())
       for (const { samples } of maps) expect(samples.map(({ step }) => step)).toEqual([0, 3, 6]);
     for (const everySteps of [0, -1, 1.5, NaN])
@@ -269,17 +279,19 @@ describe("the recorder", () => {
     expect(train(4)).toEqual(plain);
   });
 
-  it("leaves no memory behind", () => {
+  it("leaves no memory behind", async () => {
     const network = seeded(() => cspDenseNet(sizes));
     const recorder = new GradientRecorder(network, network.stages, { everySteps: 2 });
-    const live = Array.from({ length: 7 }, (_, step) => {
+    const live: number[] = [];
+    for (let step = 0; step < 7; step++) {
       scope(() => {
         const images = batch();
         network.zeroGrad();
         recorder.step(step, images, () => lossOf(network, images).backward());
       });
-      return memoryReport().liveBytes;
-    });
+      await recorder.flush();
+      live.push(memoryReport().liveBytes);
+    }
     expect(new Set(live).size).toBe(1);
   });
 

@@ -81,12 +81,17 @@ describe("report JSON", () => {
     expect(errorOf(() => parseReport(typo))).toContain("peekBytes");
   });
 
-  it("names both versions when the report is newer", () => {
-    const text = serializeReport(report).replace('"schemaVersion": 1', '"schemaVersion": 2');
-    const message = errorOf(() => parseReport(text));
-    expect(message).toContain("schemaVersion 2 is newer than 1");
+  it("names both versions when the report is newer or older", () => {
+    const version = (other: number) =>
+      serializeReport(report).replace('"schemaVersion": 2', `"schemaVersion": ${other}`);
+    const message = errorOf(() => parseReport(version(3)));
+    expect(message).toContain("schemaVersion 3 is newer than 2");
     expect(message).toContain("update gradweave");
     expect(message).not.toContain("\n");
+    const old = errorOf(() => parseReport(version(1)));
+    expect(old).toContain("schemaVersion 1 is older than 2");
+    expect(old).toContain("make the report again");
+    expect(old).not.toContain("\n");
   });
 
   it("refuses a report that contradicts itself", () => {
@@ -138,7 +143,8 @@ describe("report figures", () => {
   });
 
   it("averages the cosine over distinct pairs that were measured", () => {
-    const sample = { step: 0, norms: [], sharedEnergy: null, firstDirectionShare: null, effectiveRank: null };
+    const scalars = { sharedEnergy: null, firstDirectionShare: null, effectiveRank: null };
+    const sample = { step: 0, norms: [], weightCka: [], ...scalars };
     const cosine = [
       [1, 0.5, null],
       [0.5, 1, -0.1],

@@ -9,7 +9,7 @@ import type { Tensor } from "../tensor/tensor.ts";
 import { countingAsGradients } from "./defineOp.ts";
 import { asBackward, enableGrad, noGrad } from "./mode.ts";
 import type { Node } from "./node.ts";
-import { emitEdge, hasEdgeListeners } from "./observers.ts";
+import { emitEdge, hasEdgeListeners, hasKeepingEdgeListeners } from "./observers.ts";
 import { add } from "./ops/arithmetic.ts";
 import { clone } from "./ops/copy.ts";
 import { addInPlace } from "./ops/inPlace.ts";
@@ -52,8 +52,8 @@ function run(
   options: BackwardOptions,
   finish: (tensor: Tensor, gradient: Tensor) => void,
 ): void {
-  // Whoever watches the pieces may keep them, and a graph of the pass keeps everything.
-  if (options.createGraph || hasEdgeListeners()) {
+  // Some who watch the pieces keep them, and a graph of the pass keeps everything.
+  if (options.createGraph || hasKeepingEdgeListeners()) {
     walk(roots, targets, options, finish, null);
     return;
   }
@@ -78,6 +78,7 @@ function walk(
   /** Tensors whose gradient so far is a sum made here: only that may be added to in place. */
   const ownSums = new Set<Tensor>();
   const watched = hasEdgeListeners();
+  const hold = (piece: Tensor): (() => void) => memory?.holdForListener(piece) ?? (() => {});
 
   const wants = (tensor: Tensor): boolean =>
     targets
@@ -123,7 +124,7 @@ function walk(
       for (const [slot, to] of node.inputs.entries()) {
         if (!wants(to)) continue;
         const piece = pieceFor(slot);
-        const seen = piece && watched ? emitEdge({ from: node, to, slot, gradient: piece }) : piece;
+        const seen = piece && watched ? emitEdge({ from: node, to, slot, gradient: piece }, hold) : piece;
         if (seen) accumulate(to, seen);
       }
       memory?.letGo(gradient);

@@ -19,6 +19,7 @@ export type { Node } from "./node.ts";
 export {
   type EdgeEvent,
   type EdgeListener,
+  type EdgeOptions,
   hasEdgeListeners,
   hasOpListeners,
   type OpEvent,

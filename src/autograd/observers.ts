@@ -26,6 +26,11 @@ export interface EdgeEvent {
   /** Which input of the consumer `to` is. */
   readonly slot: number;
   readonly gradient: Tensor;
+  /**
+   * Keeps the piece's memory beyond the listener's call, until the function it returns is called, or else as long as
+   * the scope that the pass was started in. Only a listener that said `keepsPieces: false` needs it.
+   */
+  hold(): () => void;
 }
 
 /** Sees every op in the order of execution. */
@@ -35,6 +40,8 @@ export type EdgeListener = (event: EdgeEvent) => Tensor | null | undefined;
 
 const opListeners: OpListener[] = [];
 const edgeListeners: EdgeListener[] = [];
+/** Those of them that may look at a piece after their call. */
+const keepingListeners = new Set<EdgeListener>();
 
 function subscribe<Listener>(list: Listener[], listener: Listener): () => void {
   list.push(listener);
@@ -49,12 +56,28 @@ export function onOp(listener: OpListener): () => void {
   return subscribe(opListeners, listener);
 }
 
+export interface EdgeOptions {
+  /**
+   * Whether the listener may look at a piece after its call. Then every gradient of the pass stays in memory until the
+   * scope around it ends, several times what the pass needs; with `false` a piece lives as long as the engine needs
+   * it, or as the listener holds it. Default true.
+   */
+  readonly keepsPieces?: boolean;
+}
+
 /**
  * Calls `listener` for every gradient piece, once per consumer and input, before the sum. What it returns replaces
  * the piece for this backward pass; `null` cuts the path. Returns a function that ends it.
  */
-export function onEdge(listener: EdgeListener): () => void {
-  return subscribe(edgeListeners, listener);
+export function onEdge(listener: EdgeListener, { keepsPieces = true }: EdgeOptions = {}): () => void {
+  // A function of its own for every subscription: the same listener may be there twice.
+  const own: EdgeListener = (event) => listener(event);
+  if (keepsPieces) keepingListeners.add(own);
+  const stop = subscribe(edgeListeners, own);
+  return () => {
+    keepingListeners.delete(own);
+    stop();
+  };
 }
 
 export function hasOpListeners(): boolean {
@@ -65,15 +88,21 @@ export function hasEdgeListeners(): boolean {
   return edgeListeners.length > 0;
 }
 
+/** Whether some listener may look at pieces after its call. */
+export function hasKeepingEdgeListeners(): boolean {
+  return keepingListeners.size > 0;
+}
+
 export function emitOp(event: OpEvent): void {
   for (const listener of [...opListeners]) listener(event);
 }
 
-/** The piece after every listener had its say; null when one of them cut it. */
-export function emitEdge(event: EdgeEvent): Tensor | null {
+/** The piece after every listener had its say; null when one of them cut it. `hold` keeps memory for a listener. */
+export function emitEdge(event: Omit<EdgeEvent, "hold">, hold: (piece: Tensor) => () => void): Tensor | null {
   let { gradient } = event;
   for (const listener of [...edgeListeners]) {
-    const answer = listener({ ...event, gradient });
+    const piece = gradient;
+    const answer = listener({ ...event, gradient: piece, hold: () => hold(piece) });
     if (answer === null) return null;
     gradient = answer ?? gradient;
   }

@@ -15,6 +15,8 @@ export class PassScope {
   private readonly temporary = new Scope();
   /** How many gradients lie in a piece of held memory: pieces may be views of each other. */
   private readonly readers = new Map<Storage, number>();
+  /** How many listeners on edges still look at a piece of held memory. */
+  private readonly watchers = new Map<Storage, number>();
 
   /** Keeps a gradient until `letGo`. Memory that the pass did not allocate is not its business. */
   hold({ storage }: Tensor): void {
@@ -31,6 +33,27 @@ export class PassScope {
       this.readers.delete(storage);
       storage.free();
     }
+  }
+
+  /** Keeps a piece for a listener until it calls what this returns, beyond the end of the pass if need be. */
+  holdForListener(piece: Tensor): () => void {
+    const { storage } = piece;
+    this.hold(piece);
+    if (storage.scope !== this.held) return () => {};
+    this.watchers.set(storage, (this.watchers.get(storage) ?? 0) + 1);
+    let watching = true;
+    return () => {
+      if (!watching) return;
+      watching = false;
+      this.watchers.set(storage, (this.watchers.get(storage) ?? 1) - 1);
+      const readers = this.readers.get(storage) ?? 0;
+      if (readers > 1) this.readers.set(storage, readers - 1);
+      else if (storage.scope === this.held) {
+        // Not freed at once: the engine may be about to add the very piece that the listener looked at.
+        this.readers.delete(storage);
+        storage.moveTo(this.temporary);
+      }
+    };
   }
 
   /** Hands a gradient to whoever started the pass. */
@@ -50,6 +73,8 @@ export class PassScope {
   }
 
   close(): void {
+    for (const [storage, count] of this.watchers)
+      if (count > 0 && storage.scope === this.held) storage.moveTo(this.outer);
     this.temporary.close();
     this.held.close();
   }

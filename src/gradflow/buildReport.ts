@@ -6,7 +6,7 @@ import { scope } from "../tensor/scope.ts";
 import { comparisonGaps, comparisonRows } from "./comparison.ts";
 import { reportMethods } from "./methods.ts";
 import { stageEquations } from "./notation.ts";
-import type { GradientRecorder, MeasuredStage } from "./recorder.ts";
+import type { MeasuredStage } from "./recording/samples.ts";
 import {
   type GradientReuseReport,
   type ReportStage,
@@ -25,8 +25,8 @@ export interface MeasuredVariant {
   readonly stages: readonly StageSelection[];
   /** One image, `[C, H, W]`. */
   readonly imageShape: readonly number[];
-  /** null when pieces were not sampled: the structure is still exact. */
-  readonly recorder: GradientRecorder | null;
+  /** What measured the pieces, a GradientRecorder; null when none were sampled: the structure is still exact. */
+  readonly recorder: { measured(): readonly MeasuredStage[] } | null;
   readonly training: {
     readonly accuracy: ReportVariant["accuracy"];
     readonly curves: ReportVariant["curves"];
@@ -56,8 +56,18 @@ export function buildReport(
     variants,
     comparison,
     methods: reportMethods(meta.sampling.imagesPerSample),
-    gaps: [...gaps, ...comparisonGaps(comparison)],
+    gaps: [
+      ...gaps,
+      ...measured.flatMap((variant, i) => sampleGaps(stagesOf(variant), `variants[${i}]`)),
+      ...comparisonGaps(comparison),
+    ],
   };
+}
+
+/** A variant's samples in the order of its stages; without a recorder there are none. */
+function stagesOf({ recorder, stages }: MeasuredVariant): readonly MeasuredStage[] {
+  const measured = new Map(recorder?.measured().map((stage) => [stage.name, stage]));
+  return stages.flatMap(({ name }) => measured.get(name) ?? []);
 }
 
 function reportVariant(variant: MeasuredVariant): ReportVariant {
@@ -65,7 +75,7 @@ function reportVariant(variant: MeasuredVariant): ReportVariant {
   const traced = scope(() => trace(variant.model, zeros([1, ...variant.imageShape], { dtype })));
   const { parameters, flopsPerImage, convInputOutput } = cost(traced);
   const { accuracy, curves, peakBytes, stepMilliseconds, imagesPerSecond } = variant.training;
-  const samples = new Map(variant.recorder?.measured().map((stage) => [stage.name, stage]));
+  const samples = new Map(stagesOf(variant).map((stage) => [stage.name, stage]));
   return {
     name: variant.name,
     description: variant.description,
@@ -85,10 +95,11 @@ export function reportStage(stage: Stage, samples?: MeasuredStage): ReportStage 
   const measured = (samples?.maps ?? []).map(({ map, consumers, samples: list }) => ({
     featureMap: `x_${map}`,
     consumers: [...consumers],
-    samples: list.map((sample) => ({
+    samples: list.map(({ gap: _gap, ...sample }) => ({
       ...sample,
       norms: [...sample.norms],
       cosine: sample.cosine.map((row) => [...row]),
+      weightCka: sample.weightCka.map((row) => [...row]),
     })),
   }));
   return {
@@ -102,8 +113,27 @@ export function reportStage(stage: Stage, samples?: MeasuredStage): ReportStage 
     },
     structure: reportStructure(stage, stageStructure(stage)),
     measured,
-    ...(samples?.sides ? { sides: { samples: samples.sides.map((sample) => ({ ...sample })) } } : {}),
+    samples: (samples?.samples ?? []).map((sample) => ({ ...sample })),
+    ...(samples?.sides
+      ? { sides: { samples: samples.sides.map(({ gap: _gap, ...sample }) => sample) } }
+      : {}),
   };
+}
+
+/** Where a variant's samples have no figures because gradients were not finite, or came from other consumers. */
+function sampleGaps(stages: readonly MeasuredStage[], path: string): GradientReuseReport["gaps"] {
+  return stages.flatMap(({ maps, sides }, i) => [
+    ...maps.flatMap(({ samples }, map) =>
+      samples.flatMap(({ gap, step }, at) =>
+        gap
+          ? [{ path: `${path}.stages[${i}].measured[${map}].samples[${at}]`, reason: `step ${step}: ${gap}` }]
+          : [],
+      ),
+    ),
+    ...(sides ?? []).flatMap(({ gap, step }, at) =>
+      gap ? [{ path: `${path}.stages[${i}].sides.samples[${at}]`, reason: `step ${step}: ${gap}` }] : [],
+    ),
+  ]);
 }
 
 function reportStructure(stage: Stage, structure: StageStructure): ReportStage["structure"] {

@@ -60,6 +60,12 @@ const energyRatios = (variant: ReportVariant): number[] =>
 const rankShares = (variant: ReportVariant): number[] =>
   overSteps(variant, ({ effectiveRank }, pieces) => effectiveRank && effectiveRank / pieces);
 
+const sideCkas = ({ stages }: ReportVariant): number[] =>
+  numbers(stages.flatMap(({ sides }) => sides?.samples.map(({ cka }) => cka) ?? []));
+
+const weightCkas = ({ stages }: ReportVariant): number[] =>
+  numbers(stages.flatMap(({ samples }) => samples.map(({ weightCka }) => weightCka)));
+
 const mostPaths = ({ stages }: ReportVariant): number | null => {
   const counts = stages.flatMap(({ structure }) => structure.paths.map(({ count }) => Number(count)));
   return counts.length > 0 ? Math.max(...counts) : null;
@@ -177,6 +183,14 @@ const measures: readonly Measure[] = [
     interval: (variant) => intervalOfMean(rankShares(variant)),
   },
   {
+    measure: "CKA between weight gradients",
+    unit: "ratio",
+    note: "debiased; mean over pairs of weights that read one map, maps, stages and steps; interval as above",
+    better: "lower",
+    value: (variant) => mean(weightCkas(variant)),
+    interval: (variant) => intervalOfMean(weightCkas(variant)),
+  },
+  {
     measure: "Correlation between the sides",
     unit: "ratio",
     absent: "its stages have one side",
@@ -184,6 +198,15 @@ const measures: readonly Measure[] = [
     better: null,
     value: (variant) => mean(sideCorrelations(variant)),
     interval: (variant) => intervalOfMean(sideCorrelations(variant)),
+  },
+  {
+    measure: "CKA between the sides",
+    unit: "ratio",
+    absent: "its stages have one side",
+    note: "debiased, of the two parts' gradients, images as examples; only where a stage has two sides",
+    better: null,
+    value: (variant) => mean(sideCkas(variant)),
+    interval: (variant) => intervalOfMean(sideCkas(variant)),
   },
 ];
 

@@ -23,26 +23,19 @@ export {
   denseBackward,
   denseForward,
 } from "./equations.ts";
-export {
-  cosineSimilarity,
-  effectiveRank,
-  firstDirectionShare,
-  type GramMatrix,
-  norms,
-  pearsonCorrelation,
-  sharedEnergy,
-  symmetricEigenvalues,
-} from "./measures.ts";
+export * from "./measures/index.ts";
 export { type StageEquations, stageEquations } from "./notation.ts";
 export type { Reading } from "./reading.ts";
-export {
-  GradientRecorder,
-  gramMatrix,
-  type MeasuredMap,
-  type MeasuredStage,
-  type PieceSample,
-  type SideSample,
-} from "./recorder.ts";
+export { GradientRecorder, type RecorderOptions } from "./recorder.ts";
+export type { SamplingDetail } from "./recording/record.ts";
+export type {
+  MeasuredMap,
+  MeasuredStage,
+  PieceSample,
+  SideSample,
+  StageFigure,
+  StageSample,
+} from "./recording/samples.ts";
 export {
   type GradientReuseReport,
   gradientReuseReportSchema,

@@ -56,6 +56,18 @@ export function reportMethods(imagesPerSample: number): GradientReuseReport["met
       reference: `${paper} speaks of a "correlation difference" and leaves the measure open`,
     },
     {
+      figure: "CKA between the sides",
+      definition:
+        "Linear centred kernel alignment of the gradients of x_0' and x_0'', the images of the batch as examples, by the unbiased estimate; in [-1, 1], 0 on average for unrelated sides.",
+      reference: "Kornblith et al. 2019; Song et al. 2012 for the estimate",
+    },
+    {
+      figure: "CKA between weight gradients",
+      definition:
+        "The same alignment between the gradients of two weights that read one map: the slices over the map's channels, which are the examples; output channels and kernel positions are the dimensions, so that their order and basis do not matter.",
+      reference: "Kornblith et al. 2019; Song et al. 2012 for the estimate",
+    },
+    {
       figure: "parameters, operations, CIO",
       definition:
         "Counted on the traced graph: trained numbers; two operations per multiply-add of convolutions and matrix products; elements of input plus output of every convolution.",

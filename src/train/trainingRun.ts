@@ -9,6 +9,10 @@ import { memoryReport, resetPeakMemory, scope, type Tensor, tensor } from "../te
 export interface Instrument {
   /** Runs `body`, the forward and backward pass of step `step` on `images`, and returns its result. */
   step<Result>(step: number, images: Tensor, body: () => Result): Result;
+  /** Whether `step` is one that it watches: such a step takes more time and memory. Default: every one. */
+  samples?(step: number): boolean;
+  /** Reads what it measured, after every step. */
+  flush?(): Promise<void>;
 }
 
 export interface TrainingRunOptions {
@@ -54,6 +58,7 @@ export class TrainingRun {
   readonly #instrument: Instrument | undefined;
   #optimizerBytes = 0;
   #largestStep = 0;
+  #largestSampledStep = 0;
 
   constructor({ name, model, optimizer, schedule = constant, instrument }: TrainingRunOptions) {
     this.name = name;
@@ -65,11 +70,12 @@ export class TrainingRun {
 
   /**
    * Most bytes that the network had in use at one moment of a step: its weights and optimizer state, and on top of
-   * them activations, gradients and temporary tensors. Other networks in memory do not count.
+   * them activations, gradients and temporary tensors. Other networks in memory do not count, nor do steps that the
+   * instrument watched, unless it watched them all.
    */
   get peakBytes(): number {
     const weights = [...this.model.stateDict().values()].reduce((bytes, { size }) => bytes + 4 * size, 0);
-    return weights + this.#optimizerBytes + this.#largestStep;
+    return weights + this.#optimizerBytes + (this.#largestStep || this.#largestSampledStep);
   }
 
   /** Trains on one batch. Throws a DivergedError when the loss is not finite. */
@@ -84,8 +90,12 @@ export class TrainingRun {
     const measured = scope(() => this.#update(batch, step));
     const loss = await takeNumber(measured.loss);
     const correct = await takeNumber(measured.correct);
+    await this.#instrument?.flush?.();
     const milliseconds = performance.now() - start;
-    this.#largestStep = Math.max(this.#largestStep, memoryReport().peakBytes - liveBefore);
+    const bytes = memoryReport().peakBytes - liveBefore;
+    if (this.#instrument?.samples?.(step) ?? this.#instrument !== undefined)
+      this.#largestSampledStep = Math.max(this.#largestSampledStep, bytes);
+    else this.#largestStep = Math.max(this.#largestStep, bytes);
     if (!Number.isFinite(loss))
       throw new DivergedError(
         `${this.name}: the loss became ${loss} at step ${step}, with learning rate ${learningRate}; ` +

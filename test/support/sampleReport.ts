@@ -92,6 +92,7 @@ export function sampleReport(options: SampleOptions = {}): GradientReuseReport {
       equations: stageEquations(structure, s),
       structure,
       measured: measured.filter((pieces) => pieces.consumers.length > 0),
+      samples: [],
       ...(how === undefined
         ? {}
         : {
@@ -99,6 +100,7 @@ export function sampleReport(options: SampleOptions = {}): GradientReuseReport {
               samples: Array.from({ length: samples }, (_, t) => ({
                 step: t * 25,
                 correlation: 0.4 * random() - 0.2,
+                cka: null,
               })),
             },
           }),
@@ -124,11 +126,12 @@ export function sampleReport(options: SampleOptions = {}): GradientReuseReport {
       sharedEnergy: 1 / n + (1 - 1 / n) * level * (0.8 + 0.2 * random()),
       firstDirectionShare: 1 / n + (1 - 1 / n) * (level + 0.1 * random()),
       effectiveRank: n - (n - 1) * level * (0.8 + 0.2 * random()),
+      weightCka: cosine.map((row) => row.map(() => null)),
     };
   }
 
   return {
-    schemaVersion: 1,
+    schemaVersion: 2,
     meta: {
       title: "DenseNet beside CSPDenseNet on MNIST",
       createdAt: "2026-03-01T09:30:00.000Z",

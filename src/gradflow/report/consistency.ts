@@ -19,6 +19,7 @@ export function inconsistencies(report: GradientReuseReport): Inconsistency[] {
   return [
     ...repeated(names, ["variants"], "variant name"),
     ...report.variants.flatMap((variant, index) => variantIssues(variant, ["variants", index])),
+    ...report.variants.flatMap((variant, index) => seedIssues(variant, report, ["variants", index])),
     ...report.comparison.flatMap((row, index) => [
       ...sameLength(row.values, names.length, ["comparison", index, "values"], "one value per variant"),
       ...(row.intervals === undefined
@@ -31,6 +32,27 @@ export function inconsistencies(report: GradientReuseReport): Inconsistency[] {
           )),
     ]),
   ];
+}
+
+/** Every seed is there once, and a counterfactual's original is one of the variants. */
+function seedIssues(
+  { seeds, counterfactual }: ReportVariant,
+  report: GradientReuseReport,
+  path: Path,
+): Inconsistency[] {
+  const listed = report.meta.seeds ?? [report.meta.seed];
+  const issues: Inconsistency[] = [];
+  const given = seeds?.map(({ seed }) => seed);
+  if (given && given.join() !== listed.join()) {
+    const message = `has runs with seeds [${given.join(", ")}], the report says [${listed.join(", ")}]`;
+    issues.push({ path: [...path, "seeds"], message });
+  }
+  if (counterfactual && !report.variants.some(({ name }) => name === counterfactual.of))
+    issues.push({
+      path: [...path, "counterfactual", "of"],
+      message: `no variant is named "${counterfactual.of}"`,
+    });
+  return issues;
 }
 
 function variantIssues(variant: ReportVariant, path: Path): Inconsistency[] {
@@ -134,6 +156,11 @@ function pieceIssues(pieces: ReportMeasuredPieces, path: Path): Inconsistency[] 
         sameLength(row, n, [...at, "cosine", r], "one column per consumer"),
       ),
       ...symmetric(sample.cosine, [...at, "cosine"]),
+      ...sameLength(sample.weightCka, n, [...at, "weightCka"], "one row per consumer"),
+      ...sample.weightCka.flatMap((row, r) =>
+        sameLength(row, n, [...at, "weightCka", r], "one column per consumer"),
+      ),
+      ...symmetric(sample.weightCka, [...at, "weightCka"]),
     ];
   });
 }

@@ -10,7 +10,7 @@ export class ReportError extends Error {
 
 /**
  * Reads a report.
- * @throws {ReportError} when the text is not JSON, has a newer schema version, or breaks the schema (with the path)
+ * @throws {ReportError} when the text is not JSON, has a newer or older schema version, or breaks the schema (with the path)
  */
 export function parseReport(text: string): GradientReuseReport {
   let value: unknown;
@@ -25,6 +25,12 @@ export function parseReport(text: string): GradientReuseReport {
     throw new ReportError(
       `gradient reuse report: schemaVersion ${version} is newer than ${reportSchemaVersion}, the newest that this ` +
         "gradweave reads; update gradweave, or make the report again with this version",
+    );
+  }
+  if (version !== undefined && version < reportSchemaVersion) {
+    throw new ReportError(
+      `gradient reuse report: schemaVersion ${version} is older than ${reportSchemaVersion}, the only one that this ` +
+        "gradweave reads; make the report again with this version",
     );
   }
   return checked(value);
@@ -58,7 +64,7 @@ function checked(value: unknown): GradientReuseReport {
   const result = gradientReuseReportSchema.safeParse(value);
   if (result.success) return result.data;
   throw new ReportError(
-    `gradient reuse report: does not follow schema version 1\n${z.prettifyError(result.error)}`,
+    `gradient reuse report: does not follow schema version ${reportSchemaVersion}\n${z.prettifyError(result.error)}`,
   );
 }
 

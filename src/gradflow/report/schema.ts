@@ -7,8 +7,8 @@
 import { z } from "zod";
 import { inconsistencies } from "./consistency.ts";
 
-/** The version this code writes, and the newest that it reads. */
-export const reportSchemaVersion = 1;
+/** The version this code writes, and the only one that it reads. */
+export const reportSchemaVersion = 2;
 
 const text = z.string().min(1);
 const count = z.number().int().nonnegative();
@@ -25,7 +25,10 @@ const machine = z.strictObject({ cpu: text, threads: count });
 const meta = z.strictObject({
   title: text,
   createdAt: z.iso.datetime(),
+  /** The first seed, and the only one where `seeds` is absent. */
   seed: count,
+  /** All seeds that every variant was trained with. */
+  seeds: z.array(count).min(1).optional(),
   dataset: z.strictObject({ name: text, trainImages: count, testImages: count }),
   /** The command that makes this report again. */
   command: text,
@@ -47,6 +50,10 @@ const architecture = z.strictObject({
   /** γ: the share of a stage's input channels that bypasses the dense block. */
   partialRatio: z.number().min(0).max(1).optional(),
   fusion: z.enum(["both", "first", "last"]).optional(),
+  /** "sparse": a layer reads the maps 1, 2, 4, … before it (SparseNet); absent: all of them. */
+  connection: z.enum(["dense", "sparse"]).optional(),
+  /** Input channels of each group of the grouped 3x3 convolutions. */
+  groupChannels: count.optional(),
 });
 
 const cost = z.strictObject({
@@ -142,6 +149,24 @@ const structure = z.strictObject({
   duplicateBytes: measured,
 });
 
+/** A figure of the pieces of one stage at one step: the mean over its feature maps. */
+const stageSample = z.strictObject({
+  step: count,
+  /** Mean cosine over pairs of pieces. */
+  cosine: measured,
+  /** n |Σ v|² / (n Σ |v|²): 1 for orthogonal pieces, n for copies. */
+  energyRatio: measured,
+  firstDirectionShare: measured,
+  /** Effective rank over the number of pieces. */
+  rankShare: measured,
+  /** Mean debiased CKA over pairs of weights that read the same map. */
+  weightCka: measured,
+  /** Euclidean norm of all pieces. */
+  norm: measured,
+  sideCorrelation: measured,
+  sideCka: measured,
+});
+
 const pieceSample = z.strictObject({
   step: count,
   /** Euclidean norm of the piece from every consumer. */
@@ -154,6 +179,8 @@ const pieceSample = z.strictObject({
   firstDirectionShare: measured,
   /** exp of the entropy of the Gram matrix's normalised eigenvalues: 1 to n. */
   effectiveRank: measured,
+  /** Debiased CKA between the gradients of the weights that read the map; n x n, symmetric. */
+  weightCka: z.array(z.array(measured)),
 });
 
 const measuredPieces = z.strictObject({
@@ -168,11 +195,36 @@ const stage = z.strictObject({
   name: text,
   equations,
   structure,
+  /** Of the first seed. */
   measured: z.array(measuredPieces),
-  /** Pearson correlation between the gradients of the two sides; absent where a stage has one side. */
+  /** Of the first seed. */
+  samples: z.array(stageSample),
+  /** Pearson correlation and debiased CKA between the gradients of the two sides; absent where a stage has one side. */
   sides: z
-    .strictObject({ samples: z.array(z.strictObject({ step: count, correlation: measured })) })
+    .strictObject({
+      samples: z.array(z.strictObject({ step: count, correlation: measured, cka: measured })),
+    })
     .optional(),
+});
+
+/** What one seed of a variant measured: for bands in the curves and intervals in the table. */
+const seedRun = z.strictObject({
+  seed: count,
+  accuracy,
+  curves,
+  peakBytes: measured,
+  stepMilliseconds: measured,
+  stages: z.array(z.strictObject({ name: text, samples: z.array(stageSample) })),
+});
+
+/** A variant whose gradient paths were edited in the backward pass: same network, seed and data as another. */
+const counterfactual = z.strictObject({
+  /** The variant's name whose paths were edited. */
+  of: text,
+  /** Such as `truncate(duplicates)`. */
+  edit: text,
+  /** Gradient pieces that were edited in every step. */
+  pieces: count,
 });
 
 const variant = z.strictObject({
@@ -183,6 +235,9 @@ const variant = z.strictObject({
   accuracy,
   curves,
   stages: z.array(stage),
+  /** One entry per seed; absent where there was one run. Then `accuracy` counts all seeds, and `curves` is the first's. */
+  seeds: z.array(seedRun).optional(),
+  counterfactual: counterfactual.optional(),
 });
 
 /** Units that the report knows how to print; any other text is printed behind the plain number. */
@@ -220,7 +275,7 @@ export const gradientReuseReportSchema = reportShape.superRefine((report, contex
     context.addIssue({ code: "custom", path, message });
 });
 
-/** A gradient reuse report, schema version 1. */
+/** A gradient reuse report, schema version 2. */
 export type GradientReuseReport = z.infer<typeof reportShape>;
 export type ReportVariant = z.infer<typeof variant>;
 export type ReportStage = z.infer<typeof stage>;
@@ -229,4 +284,6 @@ export type ReportFeatureMap = z.infer<typeof featureMap>;
 export type ReportWeight = z.infer<typeof weight>;
 export type ReportMeasuredPieces = z.infer<typeof measuredPieces>;
 export type ReportPieceSample = z.infer<typeof pieceSample>;
+export type ReportStageSample = z.infer<typeof stageSample>;
+export type ReportSeedRun = z.infer<typeof seedRun>;
 export type ReportComparisonRow = z.infer<typeof comparisonRow>;
