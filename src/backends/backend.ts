@@ -102,6 +102,16 @@ export interface BackendInfo {
   };
 }
 
+/** Kernels that were remembered while they ran, to be run again as they are. */
+export interface Recording {
+  /** How many. */
+  readonly kernels: number;
+  /** Runs them again, on whatever their buffers hold now. Throws once disposed of. */
+  replay(): void;
+  /** Gives their memory back. */
+  dispose(): void;
+}
+
 export interface Backend {
   readonly name: string;
   /** Uninitialised memory; throws a named error when it cannot be had. */
@@ -117,6 +127,11 @@ export interface Backend {
   read(buffer: Buffer, start: number, end: number): Promise<TypedArray>;
   /** The synchronous twin of `read`, on backends whose memory is the host's. */
   readSync?(buffer: Buffer, start: number, end: number): TypedArray;
+  /**
+   * Runs `body` and remembers its kernels, on backends that can run them again without being told each anew. `body`
+   * must not read values. Throws while another recording is made.
+   */
+  record?<Result>(body: () => Result): { readonly result: Result; readonly recording: Recording };
   memoryReport(): MemoryReport;
   /** Starts a new peak measurement from what is live now. */
   resetPeakMemory(): void;

@@ -4,6 +4,7 @@
  */
 export * from "./create.ts";
 export { defaultGenerator, Generator, type GeneratorState, manualSeed } from "./generator.ts";
+export { type RecordedStep, recordStep } from "./recordStep.ts";
 export {
   defaultBackend,
   memoryReport,

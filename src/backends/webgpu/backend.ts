@@ -1,5 +1,5 @@
 /** The WebGPU backend: kernels are queued, and values come back only when they are asked for. */
-import type { Backend, BackendInfo, Buffer, KernelCall, KernelName, View } from "../backend.ts";
+import type { Backend, BackendInfo, Buffer, KernelCall, KernelName, Recording, View } from "../backend.ts";
 import type { DType, TypedArray } from "../dtype.ts";
 import type { MemoryCategory, MemoryReport } from "../memory.ts";
 import { CommandStream } from "./commands.ts";
@@ -9,16 +9,6 @@ import { DeviceMemory, GpuMemory } from "./memory.ts";
 import { type KernelTime, profileKernels } from "./profile.ts";
 import { GpuRuntime, type GpuView } from "./runtime.ts";
 import { Staging, toWords } from "./staging.ts";
-
-/** Kernels that were recorded while they ran, to be run again as they are. */
-export interface Recording {
-  /** How many. */
-  readonly kernels: number;
-  /** Runs them again, on whatever their buffers hold now. Throws once disposed of. */
-  replay(): void;
-  /** Gives their memory back. */
-  dispose(): void;
-}
 
 /** What the backend has done so far. */
 export interface WebGpuCounters {
@@ -35,6 +25,7 @@ export class WebGpuBackend implements Backend {
   readonly #memory: DeviceMemory;
   readonly #commands: CommandStream;
   readonly #staging: Staging;
+  #isRecording = false;
 
   constructor(open: OpenDevice, budgetBytes: number) {
     const { device } = open;
@@ -68,6 +59,10 @@ export class WebGpuBackend implements Backend {
 
   run<K extends KernelName>({ kernel, inputs, output, attributes }: KernelCall<K>): void {
     this.#open.assertAlive();
+    if (this.#isRecording && kernel === "dropoutMask")
+      throw new Error(
+        "webgpu: a recorded step would drop the same elements in every replay; record a model without dropout, or do not record",
+      );
     const run = kernels[kernel];
     if (!run) throw new Error(`webgpu: no kernel ${kernel}`);
     run(
@@ -89,6 +84,10 @@ export class WebGpuBackend implements Backend {
 
   async read(buffer: Buffer, start: number, end: number): Promise<TypedArray> {
     this.#open.assertAlive();
+    if (this.#isRecording)
+      throw new Error(
+        "webgpu: a recorded step cannot read values; return the tensors and read them afterwards",
+      );
     try {
       return await this.#staging.read(this.#commands, this.#own(buffer), start, end);
     } finally {
@@ -103,7 +102,14 @@ export class WebGpuBackend implements Backend {
    */
   record<Result>(body: () => Result): { readonly result: Result; readonly recording: Recording } {
     this.#open.assertAlive();
-    const { result: recorded, reserve } = this.#memory.reserving(() => this.#commands.recording(body));
+    const { result: recorded, reserve } = this.#memory.reserving(() => {
+      this.#isRecording = true;
+      try {
+        return this.#commands.recording(body);
+      } finally {
+        this.#isRecording = false;
+      }
+    });
     const { result, dispatches } = recorded;
     let disposed = false;
     const recording: Recording = {

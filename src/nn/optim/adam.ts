@@ -10,6 +10,7 @@ import {
   sqrt,
   sub,
 } from "../../backends/expression.ts";
+import { refuseRecording } from "../../tensor/recordStep.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Parameter } from "../parameter.ts";
 import { checkSetting, Optimizer } from "./optimizer.ts";
@@ -66,6 +67,10 @@ export class Adam extends Optimizer {
 
   protected override update(parameter: Parameter, grad: Tensor): void {
     const { betas, eps, weightDecay } = this.options;
+    refuseRecording(
+      this.constructor.name,
+      "its step size depends on the number of steps; use SGD, or do not record",
+    );
     const count = (this.#steps.get(parameter) ?? 0) + 1;
     this.#steps.set(parameter, count);
     const averages = [this.state("average", parameter), this.state("averageOfSquares", parameter)];

@@ -1,6 +1,7 @@
 /** Stochastic gradient descent. */
 import type { Assignment } from "../../autograd/index.ts";
 import { add, input, mul, parameter as number, sub } from "../../backends/expression.ts";
+import { refuseRecording } from "../../tensor/recordStep.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Parameter } from "../parameter.ts";
 import { checkSetting, Optimizer } from "./optimizer.ts";
@@ -64,6 +65,8 @@ export class SGD extends Optimizer {
       return;
     }
     // The first velocity is the gradient itself, undamped; the state starts at zero, so only the factor differs.
+    if (dampening > 0 && !this.#started.has(parameter))
+      refuseRecording("SGD", "its first step is not dampened; take one step before recordStep()");
     this.#started.add(parameter);
     const speed = this.state("velocity", parameter);
     this.assignTogether([parameter, grad, speed], this.#step, settings);
