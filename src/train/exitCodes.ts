@@ -1,5 +1,6 @@
 /** What a command tells the shell and the user when it ends, well or badly. */
 import { CommanderError } from "commander";
+import { DeviceLostError, WebGpuUnavailableError } from "../backends/webgpu/errors.ts";
 import { DataError } from "../data/index.ts";
 import { FileFormatError } from "../io/index.ts";
 import { DivergedError } from "./trainingRun.ts";
@@ -25,6 +26,7 @@ export function asUsage<Result>(what: string, action: () => Result): Result {
 const scarce = new Set(["ENOSPC", "EDQUOT", "ENOMEM", "EMFILE", "ENFILE", "EROFS"]);
 
 function isScarcity(error: unknown): boolean {
+  if (error instanceof WebGpuUnavailableError || error instanceof DeviceLostError) return true;
   if (error instanceof RangeError)
     return /allocation failed|Invalid (typed )?array length/i.test(error.message);
   return error instanceof Error && "code" in error && scarce.has(String(error.code));

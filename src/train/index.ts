@@ -3,6 +3,7 @@
  * and options that all commands share. May import from the whole library; only commands and examples import it.
  */
 export { checkAtMost, decimalNumber, prepareFolder, wholeNumber, wholeNumbers } from "./arguments.ts";
+export { type BackendName, backendOption, useBackend } from "./backendOption.ts";
 export { evaluate } from "./evaluate.ts";
 export { asUsage, describeError, exitCodeOf, runCommand, UsageError } from "./exitCodes.ts";
 export { samplingShare, stepTiming, trainingFigures, trainingGaps } from "./figures.ts";

@@ -20,11 +20,13 @@ export function environment(): Pick<ReportMeta, "createdAt" | "command" | "versi
       ? String(manifest.version)
       : "unknown";
   const [, script = "", ...args] = process.argv;
+  const { name, description, threads } = defaultBackend().info();
+  const processor = cpus()[0]?.model || "unknown";
   return {
     createdAt: new Date().toISOString(),
     command: ["npx tsx", relative(process.cwd(), script), ...args.map(quoted)].join(" "),
     versions: { gradweave: version, node: process.version },
-    machine: { cpu: cpus()[0]?.model || "unknown", threads: defaultBackend().info().threads },
+    machine: { cpu: name === "cpu" ? processor : `${processor}, ${name} on ${description}`, threads },
   };
 }
 
