@@ -42,6 +42,15 @@ const published: readonly Row[] = [
   { name: "darknet-53", weights: "41.5732", stored: "41.6456", bflops: "18.5702" },
   { name: "csp-darknet-53", weights: "27.6059", stored: "27.6775", bflops: "13.0673" },
   { name: "darknet-reference", weights: "7.3144", stored: "7.3235", bflops: "0.9646" },
+  { name: "efficientnet-b0", parameters: 5_288_548 },
+  { name: "efficientnet-b0-darknet", weights: "4.8084", stored: "4.8900", bflops: "0.9149" },
+  // The counts of the released networks, as other ports of Pytorch-HarDNet have them too.
+  { name: "hardnet-39-ds", parameters: 3_488_228 },
+  { name: "hardnet-68-ds", parameters: 4_180_602 },
+  { name: "hardnet-68", parameters: 17_565_348 },
+  { name: "hardnet-85", parameters: 36_670_212 },
+  // Printed: 35.5 M and 13.4 BFLOPs.
+  { name: "hardnet-138s", parameters: 35_482_852, bflops: "13.4142" },
   // timm's res2net50_26w_4s and res2next50, 25.70 M and 24.67 M; 8.51 and 8.345 BFLOPs.
   { name: "res2net-50", parameters: 25_699_120, bflops: "8.5103" },
   { name: "res2next-50", parameters: 24_671_464, bflops: "8.3454" },

@@ -5,7 +5,9 @@ import { cspResNets } from "./cspResNet.ts";
 import { darknet53s } from "./darknet53.ts";
 import { darknetReferences } from "./darknetReference.ts";
 import { denseNets } from "./denseNets.ts";
+import { efficientNets } from "./efficientNet.ts";
 import { elasticDenseNets } from "./elasticDenseNet.ts";
+import { hardNets } from "./hardNet.ts";
 import { peleeNets } from "./peleeNet.ts";
 import { resNets } from "./resnet.ts";
 
@@ -19,4 +21,6 @@ export const catalog = [
   ...cspResNets,
   ...darknet53s,
   ...darknetReferences,
+  ...efficientNets,
+  ...hardNets,
 ] as const;
