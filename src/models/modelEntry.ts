@@ -19,7 +19,7 @@ export interface ModelDefinition<Name extends string, Options extends CommonOpti
   /** Every option with its default. */
   readonly defaults: Options;
   /** Builds the network; it gets every option. */
-  build(options: Options): Made;
+  build(options: NoInfer<Options>): Made;
 }
 
 /** A model of the catalog. */
