@@ -14,6 +14,16 @@ export {
 } from "../graph/index.ts";
 export { buildReport, type MeasuredVariant, type ReportMeta, reportStage } from "./buildReport.ts";
 export {
+  type DuplicateSelection,
+  duplicatedPaths,
+  type EdgeSelection,
+  type PathEdit,
+  PathEditor,
+  type PathSelection,
+  reweight,
+  truncate,
+} from "./counterfactual.ts";
+export {
   type CspBackward,
   type CspMaps,
   type CspWeights,
@@ -24,7 +34,7 @@ export {
   denseForward,
 } from "./equations.ts";
 export * from "./measures/index.ts";
-export { type StageEquations, stageEquations } from "./notation.ts";
+export { type StageEquations, stageEquations, stageOutput } from "./notation.ts";
 export type { Reading } from "./reading.ts";
 export { GradientRecorder, type RecorderOptions } from "./recorder.ts";
 export type { SamplingDetail } from "./recording/record.ts";

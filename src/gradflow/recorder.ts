@@ -5,15 +5,13 @@
  * During the step nothing is read from the backend: pieces are reduced where they lie, and `flush` reads the small
  * results afterwards. The stages are analysed once for all steps that run the same ops.
  */
-import { type Node, onEdge, onOp } from "../autograd/index.ts";
-import { type Graph, GraphBuilder } from "../graph/index.ts";
 import type { Module } from "../nn/index.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { sameGraph } from "./recording/graphs.ts";
 import { PiecePass, type ReducedStage } from "./recording/pass.ts";
-import { type PlannedStage, planStage } from "./recording/plan.ts";
+import type { PlannedStage } from "./recording/plan.ts";
 import { type SamplingDetail, StageRecord } from "./recording/record.ts";
 import type { MeasuredStage } from "./recording/samples.ts";
+import { StagePlans, watchStep } from "./recording/watch.ts";
 import type { StageSelection } from "./stage.ts";
 
 export interface RecorderOptions {
@@ -21,14 +19,6 @@ export interface RecorderOptions {
   readonly everySteps?: number;
   /** "maps" (default) keeps the samples of every feature map; "stages" their mean, of every stage, alone. */
   readonly detail?: SamplingDetail;
-}
-
-/** Graphs whose plans are remembered: a training run has one, and another for a smaller last batch. */
-const rememberedPlans = 4;
-
-interface Plan {
-  readonly graph: Graph;
-  readonly stages: readonly PlannedStage[];
 }
 
 interface Pending {
@@ -39,11 +29,10 @@ interface Pending {
 /** Measures the gradient pieces in the stages of one model. */
 export class GradientRecorder {
   readonly #model: Module;
-  readonly #selections: readonly StageSelection[];
   readonly #records: readonly StageRecord[];
   readonly #everySteps: number;
   readonly #pending: Pending[] = [];
-  readonly #plans: Plan[] = [];
+  readonly #plans: StagePlans<readonly PlannedStage[]>;
 
   /** Samples every `everySteps`-th step, the first among them. Throws unless it is a positive integer. */
   constructor(
@@ -54,7 +43,7 @@ export class GradientRecorder {
     if (!Number.isInteger(everySteps) || everySteps < 1)
       throw new Error(`GradientRecorder: everySteps ${everySteps} must be a positive integer`);
     this.#model = model;
-    this.#selections = stages;
+    this.#plans = new StagePlans(stages, (planned) => planned);
     this.#everySteps = everySteps;
     this.#records = stages.map(({ name }) => new StageRecord(name, detail));
   }
@@ -91,61 +80,23 @@ export class GradientRecorder {
   }
 
   #sample<Result>(step: number, images: Tensor, body: () => Result): Result {
-    const builder = new GraphBuilder(this.#model.namedParameters());
-    const input = builder.idOf(images);
-    const started: { pass: PiecePass | null; nodes: ReadonlyMap<Node, number> } = {
-      pass: null,
-      nodes: new Map(),
-    };
-    const stopOps = onOp((event) => builder.add(event));
-    const stopEdges = onEdge(
-      (event) => {
-        if (!started.pass) {
-          stopOps();
-          started.nodes = tapeNodes(builder);
-          started.pass = new PiecePass(this.#planFor(builder, input));
-        }
-        const node = started.nodes.get(event.from);
-        if (node !== undefined) started.pass.take(node, event);
-        return undefined;
-      },
-      { keepsPieces: false },
-    );
+    const started: { pass: PiecePass | null } = { pass: null };
     try {
-      const result = body();
-      stopEdges();
+      const result = watchStep(
+        this.#model,
+        images,
+        (forward) => {
+          const pass = new PiecePass(this.#plans.for(forward));
+          started.pass = pass;
+          return (node, event) => pass.take(node, event);
+        },
+        body,
+      );
       if (started.pass) this.#pending.push({ step, stages: started.pass.finish() });
       return result;
     } catch (error) {
       started.pass?.abandon();
       throw error;
-    } finally {
-      stopOps();
-      stopEdges();
     }
   }
-
-  #planFor(builder: GraphBuilder, input: number): readonly PlannedStage[] {
-    const graph = builder.graph();
-    const known = this.#plans.find((plan) => sameGraph(plan.graph, graph));
-    if (known) return known.stages;
-    // The last op on the tape made the loss, where a stage that is the whole model ends.
-    const last = graph.nodes.findLast((node) => builder.tensorOf(node.output).gradFn);
-    const stages = this.#selections.map((selection) =>
-      planStage(graph, input, last?.output ?? null, selection),
-    );
-    this.#plans.push({ graph, stages });
-    if (this.#plans.length > rememberedPlans) this.#plans.shift();
-    return stages;
-  }
-}
-
-/** Which op of the graph each node of the tape is. */
-function tapeNodes(builder: GraphBuilder): Map<Node, number> {
-  return new Map(
-    builder.graph().nodes.flatMap(({ id, output }) => {
-      const { gradFn } = builder.tensorOf(output);
-      return gradFn ? [[gradFn, id] as const] : [];
-    }),
-  );
 }

@@ -216,7 +216,7 @@ export class PiecePass {
   }
 
   /** Takes the piece that op `node` of the graph sends to its input `slot`, if it is wanted. */
-  take(node: number, event: EdgeEvent): void {
+  take(node: number, event: EdgeEvent): undefined {
     for (const { stage, map, piece, of } of this.#targets.get(`${node}/${event.slot}`) ?? []) {
       const pieces = stage.maps[map];
       if (of === "weight") pieces.takeWeight(piece, event.gradient);

@@ -23,6 +23,8 @@ export interface WeightPart extends Edge {
 export interface PlannedPiece extends Edge {
   /** `w_2`, `w_2+w_T`, `out` */
   readonly consumer: string;
+  /** Layers behind the edge, by index. */
+  readonly layers: readonly number[];
   /** null when several weights, none, or a grouped one reads the map by this edge. */
   readonly weight: WeightPart | null;
 }
@@ -43,7 +45,7 @@ export interface PlannedStage {
 }
 
 /** The layers behind one edge: `w_2`, or, where a sum leads to several, `w_2+w_T`; of more than three the ends. */
-export function consumerName(stage: Stage, consumers: readonly number[]): string {
+function consumerName(stage: Stage, consumers: readonly number[]): string {
   const names = consumers.map((layer) => `w_${stage.layers[layer].name}`);
   if (names.length === 0) return outside;
   return names.length > 3 ? `${names[0]}+…+${names[names.length - 1]}` : names.join("+");
@@ -65,6 +67,7 @@ export function planStage(
           node,
           slot,
           consumer: consumerName(stage, consumers),
+          layers: consumers,
           weight: consumers.length === 1 ? weightPart(graph, stage, consumers[0], map) : null,
         }),
       );
