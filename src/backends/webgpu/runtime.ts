@@ -2,6 +2,7 @@
 import type { KernelAttributes, KernelName, Layout } from "../backend.ts";
 import type { DType } from "../dtype.ts";
 import type { CommandStream } from "./commands.ts";
+import { type Tuning, untuned } from "./kernels/convolution/tiles.ts";
 import type { DeviceMemory, GpuMemory } from "./memory.ts";
 import { type Numeral, ParameterMemory } from "./parameters.ts";
 import { type Bound, PipelineCache } from "./pipelines.ts";
@@ -62,6 +63,8 @@ export class GpuRuntime {
   readonly pipelines: PipelineCache;
   /** How many threads keep the device busy: a sum is shared among so many, and not among more. */
   readonly usefulThreads: number;
+  /** How large the tiles of convolutions are. */
+  tuning: Tuning = untuned;
   readonly #parameters: ParameterMemory;
 
   constructor(device: GPUDevice, memory: DeviceMemory, commands: CommandStream, usefulThreads: number) {
@@ -128,9 +131,9 @@ export class GpuRuntime {
     });
   }
 
-  /** Runs `body` with uninitialised workspace of so many f32, which is free again once the commands are queued. */
-  scratch(length: number, body: (workspace: GpuMemory) => void): void {
-    const workspace = this.memory.allocate("f32", length, "workspace");
+  /** Runs `body` with uninitialised workspace of so many words, which is free again once the commands are queued. */
+  scratch(length: number, body: (workspace: GpuMemory) => void, dtype: "f32" | "i32" = "f32"): void {
+    const workspace = this.memory.allocate(dtype, length, "workspace");
     try {
       body(workspace);
     } finally {

@@ -25,11 +25,9 @@ import {
   normCoefficients,
   prepareImages,
 } from "./prepare.ts";
-import { type Epilogue, launchProduct, type ProductTile, tileFor } from "./product.ts";
-import { type GradientTile, launchWeightGradient } from "./weightGradient.ts";
-
-/** The largest tiles; benchmarks chose them on the software adapter. */
-const productTile: ProductTile = { channels: 8, vectors: 4 };
+import { type Epilogue, launchProduct } from "./product.ts";
+import { gradientTileOf, productTileOf } from "./tiles.ts";
+import { launchWeightGradient } from "./weightGradient.ts";
 
 /** Runs `body` with images that a product can read: `x` itself, or a copy in workspace. */
 function withImages(
@@ -62,7 +60,7 @@ function withNorm(
 }
 
 /** Vectors per row such that nothing beyond a row of Q columns is read. */
-function vectorsWithin(Q: number, most: number): ProductTile["vectors"] {
+function vectorsWithin(Q: number, most: number): number {
   if (most >= 4 && Q % 16 === 0) return 4;
   return most >= 2 && Q % 8 === 0 ? 2 : 1;
 }
@@ -92,7 +90,7 @@ function convolve(
     const [rowsOfX, rowsOfY] = [flattenRows(x), flattenRows(y)];
     if (rowsOfX && rowsOfY) [extents, input, output] = [asOneRow(given), rowsOfX, rowsOfY];
   }
-  const chosen = tileFor(extents.K, extents.Q, productTile);
+  const chosen = productTileOf(extents, runtime.tuning);
   const staysInPlace = isWindowless && !normalization && inPlace(input) !== null;
   const tile = staysInPlace ? { ...chosen, vectors: vectorsWithin(extents.Q, chosen.vectors) } : chosen;
   const frame: Frame = {
@@ -178,12 +176,6 @@ export const conv2dInputGradient: GpuKernel<KernelAttributes["conv2dInputGradien
   });
 };
 
-const gradientTile = ({ K, C, S }: Extents): GradientTile => {
-  const outputs = K % 8 === 0 && S === 1 ? 8 : K >= 4 ? 4 : K >= 2 ? 2 : 1;
-  const inputs = S === 1 ? (C >= 4 ? 4 : C >= 2 ? 2 : 1) : C >= 2 && S <= 3 ? 2 : 1;
-  return { outputs, inputs };
-};
-
 function weightGradient(
   runtime: GpuRuntime,
   x: GpuView,
@@ -208,7 +200,14 @@ function weightGradient(
   const gradientFrame: Frame = { top: 0, left: 0, rows: P, columns: roundUp(Q, 4) };
   withImages(runtime, delta, gradientFrame, null, true, (gradients) =>
     withImages(runtime, input, imageFrame, normalization, isWindowless, (images) =>
-      launchWeightGradient(runtime, extents, images, gradients, output, gradientTile(extents)),
+      launchWeightGradient(
+        runtime,
+        extents,
+        images,
+        gradients,
+        output,
+        gradientTileOf(extents, runtime.tuning),
+      ),
     ),
   );
 }

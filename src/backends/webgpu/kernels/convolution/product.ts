@@ -7,14 +7,9 @@
  */
 import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
 import { expressionFunctions } from "../../wgsl.ts";
-import { type Extents, type Images, roundUp } from "./geometry.ts";
+import type { Extents, Images } from "./geometry.ts";
 import type { PackedWeights } from "./packWeights.ts";
-
-/** Outputs of a thread: channels, and vectors of four neighbours. */
-export interface ProductTile {
-  readonly channels: 1 | 2 | 4 | 8 | 16;
-  readonly vectors: 1 | 2 | 4;
-}
+import type { ProductTile } from "./tiles.ts";
 
 /** What happens to a sum before it is stored. */
 export interface Epilogue {
@@ -165,19 +160,4 @@ export function launchProduct(
     threads: groups * kTiles * N * P * blocks,
     shader: () => shader(extents, tile, epilogue, vectorStores),
   });
-}
-
-/** A tile for so many channels and columns: as large as pays, without computing mostly padding. */
-export function tileFor(K: number, Q: number, largest: ProductTile): ProductTile {
-  const fits = (sizes: readonly number[], wanted: number) =>
-    sizes.find((size) => roundUp(wanted, size) <= 1.25 * wanted) ?? sizes[sizes.length - 1];
-  const channels = fits(
-    [16, 8, 4, 2, 1].filter((size) => size <= largest.channels),
-    K,
-  );
-  const vectors = fits(
-    [4, 2, 1].filter((size) => size <= largest.vectors),
-    Math.ceil(Q / 4),
-  );
-  return { channels: channels as ProductTile["channels"], vectors: vectors as ProductTile["vectors"] };
 }

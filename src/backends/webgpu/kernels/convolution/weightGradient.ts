@@ -6,12 +6,7 @@
  */
 import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
 import type { Extents, Images } from "./geometry.ts";
-
-/** Channels of a thread's tile. */
-export interface GradientTile {
-  readonly outputs: 1 | 2 | 4 | 8;
-  readonly inputs: 1 | 2 | 4;
-}
+import type { GradientTile } from "./tiles.ts";
 
 const lanes = ["x", "y", "z", "w"];
 
