@@ -16,10 +16,11 @@ const cspDefaults: CatalogOptions & Required<Pick<CspOptions, "partialRatio" | "
 };
 
 /** DenseNet-BC with growth rate 32 for ImageNet, by the number of layers in each stage (Huang et al. 2017, table 1). */
-function denseNet<const Name extends string>(name: Name, blocks: readonly number[]) {
+function denseNet<const Name extends string>(name: Name, blocks: readonly number[], paperRow?: string) {
   return defineModel({
     name,
     summary: `DenseNet-BC with ${blocks.join(", ")} layers of 32 channels (Huang et al. 2017)`,
+    ...(paperRow === undefined ? {} : { paperRow }),
     defaults,
     build: (options) => densenet({ ...options, blocks, growthRate: 32, stemChannels: 64 }),
   });
@@ -29,7 +30,7 @@ export const denseNets = [
   denseNet("densenet-121", [6, 12, 24, 16]),
   denseNet("densenet-169", [6, 12, 32, 32]),
   denseNet("densenet-201", [6, 12, 48, 32]),
-  denseNet("densenet-264", [6, 12, 64, 48]),
+  denseNet("densenet-264", [6, 12, 64, 48], "Table 3: DenseNet-264-32"),
   defineModel({
     name: "csp-densenet-121",
     summary: "DenseNet-121 with cross-stage-partial stages, figure 2 (b) of the CSPNet paper",

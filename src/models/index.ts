@@ -10,9 +10,16 @@ export {
 } from "./convNormActivation.ts";
 export { type CspOptions, CspStage, csp, type Fusion, type StageBlock, type StageDefinition } from "./csp.ts";
 export { type CspDenseNetOptions, cspDenseNet, cspDenseNet121 } from "./cspDenseNet.ts";
+export { type CspPeleeNetOptions, cspPeleeNet } from "./cspPeleeNet.ts";
 export { DenseBlock, DenseLayer, type DenseLayerOptions, Transition } from "./denseBlock.ts";
 export { DenseNet, type DenseNetOptions, type Stem } from "./denseNetParts.ts";
 export { densenet, densenet121 } from "./densenet.ts";
+export {
+  type CspElasticDenseNetOptions,
+  cspElasticDenseNet,
+  type ElasticDenseNetOptions,
+  elasticDenseNet,
+} from "./elasticDenseNet.ts";
 export { FeatureNetwork, type FeatureNetworkOptions } from "./featureNetwork.ts";
 export { type CommonOptions, defineModel, type ModelDefinition, type ModelEntry } from "./modelEntry.ts";
 export {
@@ -27,4 +34,5 @@ export {
   pooledFeatures,
   type StagePaths,
 } from "./network.ts";
+export { type PeleeNetOptions, peleeNet } from "./peleeNet.ts";
 export { createModel, listModels, type ModelName, type ModelOptions, modelEntry } from "./registry.ts";

@@ -85,7 +85,7 @@ export function squeezeExcitation(channels: number, { squeezeChannels, activatio
   return new SqueezeExcitation(channels, squeezeChannels, { activation: () => activationLayer(activation) });
 }
 
-export interface StemOptions extends Pick<PeleeOptions, "stemChannels" | "activation"> {
+interface StemOptions extends Pick<PeleeOptions, "stemChannels" | "activation"> {
   /** A 1x1 convolution behind the pooled branch. */
   readonly poolConvolution?: boolean;
   /** A 1x1 convolution that halves the channels of both branches together. */
@@ -132,7 +132,7 @@ export class StemBlock extends Module {
   }
 }
 
-export interface TwoWayLayerOptions {
+interface TwoWayLayerOptions {
   readonly growthRate: number;
   /** Channels of the 1x1 convolutions. */
   readonly bottleneck: number;
@@ -145,7 +145,7 @@ export interface TwoWayLayerOptions {
  * The two-way dense layer, figure 1 of the PeleeNet paper: 1x1 - 3x3 beside 1x1 - 3x3 - 3x3, half of the growth each.
  * `[N, inChannels, H, W]` to `[N, growthRate, H, W]`.
  */
-export class TwoWayLayer extends Module {
+class TwoWayLayer extends Module {
   readonly branch1a: ConvNormActivation;
   readonly branch1b: ConvNormActivation;
   readonly branch2a: ConvNormActivation;
@@ -176,7 +176,7 @@ export class TwoWayLayer extends Module {
   }
 }
 
-export interface TwoWayBlockOptions extends TwoWayLayerOptions {
+interface TwoWayBlockOptions extends TwoWayLayerOptions {
   readonly layers: number;
   /** Whether a layer reads all layers before it, or those 1, 2, 4, 8, … before. Default "dense". */
   readonly connections?: "dense" | "sparse";
