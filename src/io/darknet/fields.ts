@@ -2,7 +2,7 @@
 import { z } from "zod";
 
 /** Darknet keeps counts and sizes in C's int. */
-export const largestInteger = 2 ** 31 - 1;
+const largestInteger = 2 ** 31 - 1;
 
 /** Longer lists than any key of any network has. */
 const longestList = 10_000;

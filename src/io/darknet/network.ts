@@ -189,8 +189,12 @@ export interface DarknetModelOptions {
  *     const [large, medium, small] = noGrad(() => model.detectionMaps(images));
  *
  * In training, batch norms normalise with the batch's biased variance as cuDNN does; Darknet's CPU code takes the
- * unbiased one. [net]'s batch, learning rate and the like are in `model.cfg.net` and change nothing here. Throws a
- * `DarknetError` as `planNetwork` does.
+ * unbiased one. [net]'s batch, learning rate and the like are in `model.cfg.net` and change nothing here.
+ *
+ * OpenCV's DNN module reads the same files and gives the same numbers but for these, where Darknet is followed: it takes
+ * `dilation` for 1 and `maxpool_depth` for a pool, without a word; it refuses shortcuts between maps of different
+ * sizes (resnet50.cfg); of repeated keys it takes the last, Darknet the first; and it decodes the boxes of [yolo]. Throws
+ * a `DarknetError` as `planNetwork` does.
  */
 export function darknetModel(
   cfg: DarknetCfg,
