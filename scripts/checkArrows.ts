@@ -28,6 +28,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
   graph: [...network, "text"],
   gradflow: [...network, "graph", "text"],
   models: network,
+  cost: library,
   detect: network,
   data: [...core, "io"],
   io: [...network, "graph"],
@@ -38,7 +39,7 @@ const arrows: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Folders that `src/index.ts` leaves out: the command, and the testing kit that needs fast-check. */
-const notPublic = ["cli", "testing"];
+const notPublic = ["cli", "cost", "testing"];
 
 function rules(): IForbiddenRuleType[] {
   const known = Object.keys(arrows).join("|");

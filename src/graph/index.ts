@@ -20,6 +20,7 @@ export {
   type InputOutputOptions,
   inputOutput,
   layerFlops,
+  movesMemory,
   totalFlops,
 } from "./countingRules.ts";
 export { dependentValues, type Graph, GraphBuilder, type GraphNode, type GraphValue } from "./graph.ts";
