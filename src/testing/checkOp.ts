@@ -1,19 +1,15 @@
 /** The generic test of an op: everything that must hold for it, over its own samples and over random ones. */
-import fc from "fast-check";
-import type { RegisteredOp, RegisteredSample } from "../autograd/defineOp.ts";
-import { formatShape } from "../tensor/layout.ts";
+import type { RegisteredOp } from "../autograd/defineOp.ts";
 import { defaultBackend } from "../tensor/runtime.ts";
-import { contiguousPlan, drawLayout } from "./layouts.ts";
+import { factsOf, fixedCase, type OpCase, randomCases } from "./opCases.ts";
 import {
   agreesWithReference,
   gradientsAreRight,
   hasCost,
   leavesNothingBehind,
-  type OpCase,
   refusesWrongDtypes,
 } from "./opProperties.ts";
-import { type Facts, type Property, type PropertyOptions, propertyError, runProperty } from "./property.ts";
-import { choices, sampleSource } from "./sampleSource.ts";
+import { type Property, type PropertyOptions, propertyError, runProperty } from "./property.ts";
 
 /** The properties by name, in the order in which they are tried. */
 const properties: Readonly<Record<string, (example: OpCase) => void>> = {
@@ -57,49 +53,6 @@ function tryFixed(property: Property<OpCase>, example: OpCase): void {
     throw propertyError(property, example, error, null);
   }
 }
-
-/** The op's own sample; strided ones have gaps on all sides and their axes reversed in memory. */
-function fixedCase(op: RegisteredOp, sample: RegisteredSample, seed: number, strided: boolean): OpCase {
-  const layouts = sample.inputs.map(({ shape }) => {
-    const plain = contiguousPlan(shape.length);
-    const ones = shape.map(() => 1);
-    return strided ? { ...plain, order: [...plain.order].reverse(), before: ones, after: ones } : plain;
-  });
-  return { op, sample, seed, layouts };
-}
-
-function randomCases(op: RegisteredOp): fc.Arbitrary<OpCase> {
-  return fc.tuple(choices(), choices(), fc.nat(9999)).map(([sizes, places, seed]) => {
-    const sample = op.draw(sampleSource(sizes));
-    const source = sampleSource(places);
-    // Repeated values are not distinct, and a maximum among equals has no gradient to compare.
-    const layouts = sample.inputs.map(({ shape, domain }) =>
-      drawLayout(source, shape.length, domain?.kind !== "distinct"),
-    );
-    return { op, sample, seed, layouts };
-  });
-}
-
-function factsOf({ sample, seed, layouts }: OpCase): Facts {
-  return [
-    ...sample.inputs.map(({ shape, dtype, domain }, i): [string, string] => {
-      const { order, before, after, repeated } = layouts[i];
-      const kind = dtype ?? domain?.kind ?? "real";
-      const plain =
-        order.every((axis, at) => axis === at) &&
-        [...before, ...after].every((n) => n === 0) &&
-        !repeated.includes(true);
-      const place = plain
-        ? "contiguous"
-        : `axes in memory ${formatShape(order)}, gaps ${formatShape(before)} ${formatShape(after)}, repeated axes ${formatShape(repeated.flatMap((yes, axis) => (yes ? [axis] : [])))}`;
-      return [`input ${i}`, `${formatShape(shape)} ${kind}, ${place}`];
-    }),
-    ["attributes", shortened(JSON.stringify(sample.attributes))],
-    ["values", `seed ${seed}`],
-  ];
-}
-
-const shortened = (text: string): string => (text.length > 160 ? `${text.slice(0, 160)} …` : text);
 
 /** Freed memory is filled with NaN meanwhile, where the backend can. */
 function withPoisonedMemory(body: () => void): void {

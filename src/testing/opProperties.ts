@@ -1,5 +1,5 @@
 /** What must hold for every sample of every op; `checkOp` runs them. */
-import { type RegisteredOp, type RegisteredSample, registeredOps } from "../autograd/defineOp.ts";
+import { registeredOps } from "../autograd/defineOp.ts";
 import { backward } from "../autograd/engine.ts";
 import { gradcheck, gradgradcheck } from "../autograd/gradcheck.ts";
 import { gradcheckDirections } from "../autograd/gradcheckDirections.ts";
@@ -9,32 +9,12 @@ import { formatShape, sameShape } from "../tensor/layout.ts";
 import { memoryReport } from "../tensor/runtime.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
-import { contiguousPlan, type LayoutPlan, placeValues, wholeMemory } from "./layouts.ts";
+import { contiguousPlan, placeValues, wholeMemory } from "./layouts.ts";
+import { differentiableInputs, type FloatType, inputsOf, type OpCase } from "./opCases.ts";
 import { Violation } from "./property.ts";
-import { drawValues } from "./values.ts";
-
-/** A sample with everything that is random about it. */
-export interface OpCase {
-  readonly op: RegisteredOp;
-  readonly sample: RegisteredSample;
-  /** Of the values. */
-  readonly seed: number;
-  /** One per input. */
-  readonly layouts: readonly LayoutPlan[];
-}
 
 /** More elements than this are checked along random directions, not one by one. */
 const elementwiseLimit = { first: 400, second: 60 };
-
-type FloatType = "f32" | "f64";
-
-/** The sample's inputs; `dtype` is that of inputs which state none. */
-function inputsOf({ sample, seed, layouts }: OpCase, dtype: FloatType): Tensor[] {
-  const values = drawValues(sample.inputs, dtype, seed);
-  return sample.inputs.map((input, i) =>
-    placeValues(values[i], input.shape, input.dtype ?? dtype, layouts[i]),
-  );
-}
 
 /** The same values, contiguous, floats as f64 and mapped. */
 function inF64(inputs: readonly Tensor[], map: (value: number) => number = (value) => value): Tensor[] {
@@ -130,13 +110,6 @@ export function gradientsAreRight(example: OpCase): void {
   else gradcheckDirections(fn, inputs, options);
   if (moved <= elementwiseLimit.second) gradgradcheck(fn, inputs, options);
   else gradcheckDirections(fn, inputs, { ...options, order: 2 });
-}
-
-function differentiableInputs({ op, sample }: OpCase): number[] {
-  return sample.inputs.flatMap(({ dtype = "f64" }, i) => {
-    const flows = op.differentiable[Math.min(i, op.differentiable.length - 1)] ?? false;
-    return flows && dtype === "f64" ? [i] : [];
-  });
 }
 
 /** A forward and backward pass in a scope leaves no bytes behind beyond the gradients of the leaves. */
