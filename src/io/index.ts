@@ -28,6 +28,11 @@ export {
   writeCfg,
 } from "./darknet/index.ts";
 export { FileFormatError } from "./errors.ts";
+export { type ExportOnnxOptions, exportedOpset, exportOnnx, saveOnnx } from "./onnx/export/exportOnnx.ts";
+export { importOnnx } from "./onnx/import/importOnnx.ts";
+export type { OnnxModule } from "./onnx/import/onnxModule.ts";
+export { importableOnnxOperators } from "./onnx/import/operators.ts";
+export type { OnnxValueInfo } from "./onnx/model.ts";
 export {
   openSafetensors,
   type SafetensorsDType,
