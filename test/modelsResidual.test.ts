@@ -3,10 +3,9 @@
  * compute is compared with PyTorch in residualNetworks.test.ts.
  */
 import { describe, expect, it } from "vitest";
-import { cost, totalFlops, trace } from "../src/graph/index.ts";
-import { nn, ones, randn, tensor } from "../src/index.ts";
-import { createModel, type ModelName } from "../src/models/index.ts";
-import { PartialShortcut } from "../src/models/residualBlocks.ts";
+import { cost, totalFlops, trace, withoutValues } from "../src/graph/index.ts";
+import { ones, randn, tensor } from "../src/index.ts";
+import { createModel, type ModelName, PartialShortcut } from "../src/models/index.ts";
 import { Generator } from "../src/tensor/generator.ts";
 
 /** What is published of a network; only what a source gives is compared. */
@@ -58,7 +57,7 @@ const published: readonly Row[] = [
 
 describe("sizes as published", () => {
   it.each(published)("$name", ({ name, parameters, weights, stored, bflops }) => {
-    const model = nn.init.withoutDrawing(() => createModel(name));
+    const model = withoutValues(() => createModel(name));
     const counted = cost(trace(model, [1, ...model.defaultInput]));
     const millions = (count: number) => (count / 1e6).toFixed(4);
     if (parameters !== undefined) expect(model.parameterCount()).toBe(parameters);

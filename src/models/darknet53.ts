@@ -13,7 +13,7 @@ import { darknetPreprocessing, type ImageShape } from "./network.ts";
 import { BlockRow, partialStage } from "./residualStage.ts";
 
 /** x + 3x3(1x1(x)) with activations before the sum: `[N, channels, H, W]` to the same shape. */
-export class DarknetBlock extends Module {
+class DarknetBlock extends Module {
   readonly outChannels: number;
   readonly conv1: ConvNormActivation;
   readonly conv2: ConvNormActivation;

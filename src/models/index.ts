@@ -11,9 +11,13 @@ export {
 export { type CspOptions, CspStage, csp, type Fusion, type StageBlock, type StageDefinition } from "./csp.ts";
 export { type CspDenseNetOptions, cspDenseNet, cspDenseNet121 } from "./cspDenseNet.ts";
 export { type CspPeleeNetOptions, cspPeleeNet } from "./cspPeleeNet.ts";
+export { type CspResNetOptions, type CspResNetStage, cspResNet } from "./cspResNet.ts";
+export { type Darknet53Options, type DarknetStage, darknet53 } from "./darknet53.ts";
+export { type DarknetReferenceOptions, darknetReference } from "./darknetReference.ts";
 export { DenseBlock, DenseLayer, type DenseLayerOptions, Transition } from "./denseBlock.ts";
 export { DenseNet, type DenseNetOptions, type Stem } from "./denseNetParts.ts";
 export { densenet, densenet121 } from "./densenet.ts";
+export { EfficientNet, type EfficientNetOptions, type MobileBlock } from "./efficientNet.ts";
 export {
   type CspElasticDenseNetOptions,
   cspElasticDenseNet,
@@ -21,6 +25,7 @@ export {
   elasticDenseNet,
 } from "./elasticDenseNet.ts";
 export { FeatureNetwork, type FeatureNetworkOptions } from "./featureNetwork.ts";
+export { type HarDNetOptions, type HarDNetStage, HarmonicBlock, hardNet } from "./hardNet.ts";
 export { type CommonOptions, defineModel, type ModelDefinition, type ModelEntry } from "./modelEntry.ts";
 export {
   darknetPreprocessing,
@@ -36,3 +41,6 @@ export {
 } from "./network.ts";
 export { type PeleeNetOptions, peleeNet } from "./peleeNet.ts";
 export { createModel, listModels, type ModelName, type ModelOptions, modelEntry } from "./registry.ts";
+export { Res2NetBlock, type Res2NetBlockOptions } from "./res2netBlock.ts";
+export { BasicBlock, Bottleneck, PartialShortcut, type ResidualBlockOptions } from "./residualBlocks.ts";
+export { ResNet, type ResNetOptions } from "./resnet.ts";

@@ -14,7 +14,7 @@ export interface StoredTensor {
 export type StoredTensors = Readonly<Record<string, StoredTensor>>;
 
 /** The parsed contents of one fixture file. */
-export function readFixture(name: "ops" | "optim" | "networks") {
+export function readFixture(name: string) {
   return JSON.parse(readFileSync(new URL(`../fixtures/pytorch/${name}.json`, import.meta.url), "utf8"));
 }
 
@@ -30,10 +30,19 @@ export function restore(
   return tensor(values, { shape, dtype: isFloat ? float : dtype, requiresGrad });
 }
 
-/** Every element of `actual` equals the expected one to within `relative` of the largest expected value. */
-export function expectClose(what: string, actual: Tensor, expected: StoredTensor, relative: number): void {
+/**
+ * Every element of `actual` equals the expected one to within `relative` of the largest expected value, or of
+ * `smallest`: what is zero but for rounding has no scale of its own.
+ */
+export function expectClose(
+  what: string,
+  actual: Tensor,
+  expected: StoredTensor,
+  relative: number,
+  smallest = 0,
+): void {
   expect(actual.shape, `shape of ${what}`).toEqual(expected.shape);
-  const largest = Math.max(0, ...expected.data.map(Math.abs));
+  const largest = Math.max(smallest, ...expected.data.map(Math.abs));
   const values = actual.dataSync();
   expected.data.forEach((value, i) => {
     const error = Math.abs(values[i] - value);
