@@ -2,7 +2,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { add, avgPool2d, concat } from "../src/autograd/index.ts";
-import { analyzeStage, duplicatePairs, type Stage, stageStructure } from "../src/gradflow/index.ts";
+import {
+  analyzeStage,
+  duplicatePairs,
+  gradientArrivals,
+  type Stage,
+  stageStructure,
+} from "../src/gradflow/index.ts";
 import { type Trace, trace } from "../src/graph/index.ts";
 import { cspDenseNet, densenet, type Fusion } from "../src/models/index.ts";
 import { Conv2d, Module } from "../src/nn/index.ts";
@@ -22,6 +28,9 @@ const paperNames = (stage: Stage): Names => ({
 });
 
 const bySize = (a: string, b: string) => a.localeCompare(b, "en", { numeric: true });
+
+const numbersBetween = (from: number, to: number) =>
+  Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
 /** Compares every count of the structure with enumeration. `sideOf` says on which side of the stage a layer is. */
 function expectBruteForce(
@@ -46,6 +55,20 @@ function expectBruteForce(
       shortest: expected.paths.get(map(index))?.shortest,
       longest: expected.paths.get(map(index))?.longest,
     });
+
+  for (const arrival of gradientArrivals(stage)) {
+    const made = map(stage.layers[arrival.layer].output);
+    const lengths = expected.paths.get(made)?.lengths ?? [];
+    // What a layer makes is one layer nearer to the end than the layer.
+    expect(arrival.times.flatMap(([from, to]) => numbersBetween(from, to))).toEqual(
+      lengths.map((n) => n + 1),
+    );
+    expect(arrival.timeCount).toBe(lengths.length);
+    expect([arrival.shortest, arrival.longest]).toEqual([lengths[0] + 1, lengths[lengths.length - 1] + 1]);
+    expect(arrival.paths).toBe(BigInt(expected.paths.get(made)?.distinct ?? -1));
+    const sources = arrival.sources.map((source) => (source === null ? "end" : layer(source)));
+    expect(sources.sort()).toEqual(expected.stops.get(made));
+  }
 
   const reach = (name: string) =>
     [...expected.sources].filter(([, list]) => list.includes(name)).map(([l]) => l);

@@ -27,6 +27,8 @@ export interface CollapsedMap {
   readonly slice: { readonly of: number; readonly from: number; readonly to: number } | null;
   /** The graph value, after the norms and activations that follow it, from which its consumers branch off. */
   readonly value: number;
+  /** The graph value as it was made. */
+  readonly made: number;
 }
 
 /** A weighted layer with what is collapsed into it. */
@@ -63,6 +65,8 @@ export interface Traced {
 export interface CollapseOptions {
   /** Whether a bottleneck is one layer, as the paper counts. Default true. */
   readonly bottlenecks?: boolean;
+  /** Whether to go on behind the stage, up to the next weighted layers and these included. Default false. */
+  readonly behind?: boolean;
 }
 
 const inside = (path: string, prefix: string): boolean =>
@@ -82,7 +86,7 @@ function commonModule(paths: readonly string[]): string {
 export function collapse(
   { graph, inputs, output: end, modules }: Traced,
   paths: readonly string[],
-  { bottlenecks = true }: CollapseOptions = {},
+  { bottlenecks = true, behind = false }: CollapseOptions = {},
 ): CollapsedStage {
   const data = dependentValues(graph, inputs);
   checkPaths(paths, modules ?? graph.nodes.map(({ modulePath }) => modulePath));
@@ -94,7 +98,22 @@ export function collapse(
       `gradflow: no op of the traced network lies in ${paths.map((p) => `"${p}"`).join(" or ")}; ` +
         "choose modules that compute something from the input",
     );
-  return new Collapser(graph, data, nodes, end).result(bottlenecks);
+  const stage = behind ? withNextLayers(graph, data, nodes) : nodes;
+  return new Collapser(graph, data, stage, end).result(bottlenecks);
+}
+
+/** The ops of a stage, and all that read what it makes, up to the next weighted ones. */
+function withNextLayers(graph: Graph, data: ReadonlySet<number>, nodes: readonly GraphNode[]): GraphNode[] {
+  const trained = new TrainedLayers(graph, data);
+  const own = new Set(nodes.map(({ id }) => id));
+  const found = new Set(own);
+  // A set is walked to its end while it grows.
+  for (const id of found) {
+    if (!own.has(id) && trained.of(graph.nodes[id])) continue;
+    for (const { node } of graph.values[graph.nodes[id].output].consumers)
+      if (data.has(graph.nodes[node].output)) found.add(node);
+  }
+  return [...found].sort((a, b) => a - b).map((id) => graph.nodes[id]);
 }
 
 /** Throws for a path under which there is no module. */
@@ -129,7 +148,7 @@ class Collapser {
   readonly #nodes: readonly GraphNode[];
   readonly #end: number | null;
   readonly #trained: TrainedLayers;
-  readonly #maps: CollapsedMap[] = [];
+  readonly #maps: Omit<CollapsedMap, "made">[] = [];
   #layers: CollapsedLayer[] = [];
   readonly #readings = new Map<number, Reading>();
 
@@ -168,6 +187,7 @@ class Collapser {
           layer: layerIndex.get(old) ?? null,
           slice: slice && { ...slice, of: rename(slice.of) },
           value: this.#branchingValue(value),
+          made: value,
         };
       }),
       layers: this.#layers.map((layer) => ({
@@ -180,7 +200,7 @@ class Collapser {
     };
   }
 
-  #newMap(map: CollapsedMap): Reading {
+  #newMap(map: Omit<CollapsedMap, "made">): Reading {
     this.#maps.push(map);
     return { kind: "map", map: this.#maps.length - 1 };
   }
@@ -261,7 +281,7 @@ class Collapser {
       const reading = this.#readings.get(output);
       return reading && (readOutside || output === this.#end) ? [reading] : [];
     });
-    return readings.length === 0 ? null : combined("+", readings);
+    return readings.length === 0 ? null : combined("outputs", readings);
   }
 
   #mergeBottlenecks(output: Reading | null): void {

@@ -12,6 +12,13 @@ export {
   type Trace,
   trace,
 } from "../graph/index.ts";
+export {
+  type Arrival,
+  type ArrivalSummary,
+  gradientArrivals,
+  log10,
+  summarizeArrivals,
+} from "./arrivals.ts";
 export { buildReport, type MeasuredVariant, type ReportMeta, reportStage } from "./buildReport.ts";
 export {
   type DuplicateSelection,
@@ -35,6 +42,13 @@ export {
 } from "./equations.ts";
 export * from "./measures/index.ts";
 export { type StageEquations, stageEquations, stageOutput } from "./notation.ts";
+export {
+  type Crossing,
+  type NetworkStage,
+  type NetworkStructure,
+  networkStructure,
+  structureOfTrace,
+} from "./networkStructure.ts";
 export type { Reading } from "./reading.ts";
 export { GradientRecorder, type RecorderOptions } from "./recorder.ts";
 export type { SamplingDetail } from "./recording/record.ts";

@@ -27,13 +27,14 @@ export interface StageNames {
 
 /** Names everything in a stage. */
 export function nameStage(stage: CollapsedStage): StageNames {
-  const upstream = upstreamMaps(stage);
+  const upstream = overUpstream(stage, (map) => 1n << BigInt(map));
   const split = splitOf(stage);
   const around = new Set(split.bypass);
+  const bypass = setOf(around);
   const isSplitting = (layer: number): boolean => split.layers.includes(layer);
   const layerSides = upstream.map((maps, layer): Side => {
     if (around.size === 0 || isSplitting(layer)) return "main";
-    return [...maps].some((map) => around.has(map)) ? "bypass" : "dense";
+    return (maps & bypass) === 0n ? "dense" : "bypass";
   });
   const layers = nameLayers(stage, upstream, layerSides, split);
   return {
@@ -52,47 +53,57 @@ export function nameStage(stage: CollapsedStage): StageNames {
 /** The input as a whole is before the sides where layers part it; where it is sliced, what reads it all is dense. */
 const sideOfWhole = (split: Split): Side => (split.layers.length > 0 ? "main" : "dense");
 
-/** For every layer the maps that its output is made of, back to the stage's inputs and to channel slices. */
-function upstreamMaps({ maps, layers }: CollapsedStage): ReadonlySet<number>[] {
-  const upstream: ReadonlySet<number>[] = [];
+/** A set of maps as bits: a deep network has hundreds of layers, and each is made of hundreds of maps. */
+const setOf = (maps: Iterable<number>): bigint => {
+  let bits = 0n;
+  for (const map of maps) bits |= 1n << BigInt(map);
+  return bits;
+};
+
+/** For every layer the union of `of` over the maps that its output is made of, back to the inputs and their slices. */
+function overUpstream({ maps, layers }: CollapsedStage, of: (map: number) => bigint): bigint[] {
+  const union: bigint[] = [];
   for (const { reads } of layers) {
-    const read = mapsOf(reads);
-    const further = read.flatMap((map) => {
+    let bits = 0n;
+    for (const map of mapsOf(reads)) {
       const { layer } = maps[map];
-      return layer === null ? [] : [...upstream[layer]];
-    });
-    upstream.push(new Set([...read, ...further]));
+      bits |= of(map) | (layer === null ? 0n : union[layer]);
+    }
+    union.push(bits);
   }
-  return upstream;
+  return union;
 }
 
-/** Whether a layer reads several maps, and nothing that they are made of reaches the stage's end past the layer. */
-function isTransition(
-  { layers, output }: CollapsedStage,
-  layer: number,
-  upstream: readonly ReadonlySet<number>[],
-): boolean {
-  if (layers[layer].reads.kind === "map") return false;
-  const before = upstream[layer];
-  const isBefore = (map: number): boolean => before.has(map);
-  const elsewhere = [
-    ...layers.filter((other, i) => i !== layer && !isBefore(other.output)).map(({ reads }) => mapsOf(reads)),
-    ...(output ? [mapsOf(output)] : []),
-  ];
-  return !elsewhere.some((read) => read.some(isBefore));
+/**
+ * The layers that read several maps, and nothing that these are made of reaches the stage's end past the layer. What
+ * parts the stage's input into its sides stands before both.
+ */
+function transitionsOf(stage: CollapsedStage, upstream: readonly bigint[], split: Split): boolean[] {
+  const { maps, layers, output } = stage;
+  const madeFrom = maps.map(() => 0n);
+  for (const { reads, output: made } of layers)
+    for (const map of mapsOf(reads)) madeFrom[map] |= 1n << BigInt(made);
+  const read = overUpstream(stage, (map) => madeFrom[map]);
+  const leaving = setOf(output ? mapsOf(output) : []);
+  const parts = setOf(split.layers.map((layer) => layers[layer].output));
+  return layers.map(({ reads, output: made }, layer) => {
+    const through = upstream[layer] | (1n << BigInt(made)) | parts;
+    return reads.kind !== "map" && (upstream[layer] & leaving) === 0n && (read[layer] & ~through) === 0n;
+  });
 }
 
 function nameLayers(
   stage: CollapsedStage,
-  upstream: readonly ReadonlySet<number>[],
+  upstream: readonly bigint[],
   sides: readonly Side[],
-  { layers: splitting }: Split,
+  split: Split,
 ): string[] {
   let number = 0;
   const taken = new Map<string, number>();
+  const transitions = transitionsOf(stage, upstream, split);
   return stage.layers.map((_, layer) => {
-    if (splitting.includes(layer)) return layer === splitting[0] ? "A" : "B";
-    if (!isTransition(stage, layer, upstream)) {
+    if (split.layers.includes(layer)) return layer === split.layers[0] ? "A" : "B";
+    if (!transitions[layer]) {
       number += 1;
       return String(number);
     }
@@ -103,6 +114,13 @@ function nameLayers(
   });
 }
 
+/** 0: nothing, 1: a, …, 26: z, 27: aa, … */
+function letters(count: number): string {
+  return count === 0
+    ? ""
+    : letters(Math.floor((count - 1) / 26)) + String.fromCharCode(97 + ((count - 1) % 26));
+}
+
 function nameMaps(stage: CollapsedStage, layers: readonly string[], split: Split): string[] {
   const names: string[] = [];
   let inputs = 0;
@@ -110,7 +128,7 @@ function nameMaps(stage: CollapsedStage, layers: readonly string[], split: Split
     if (layer !== null && split.layers.includes(layer)) names[map] = layer === split.layers[0] ? "0'" : "0''";
     else if (layer !== null) names[map] = layers[layer];
     else if (!slice) {
-      names[map] = inputs === 0 ? "0" : `0${String.fromCharCode(96 + inputs)}`;
+      names[map] = `0${letters(inputs)}`;
       inputs += 1;
     }
   });

@@ -61,14 +61,21 @@ function forwardEquations(stage: Stage, notation: Notation): string[] {
   });
 }
 
-/** One a weight: of its gradients each once, in the order in which its layers read their maps. */
+/** One a weight, with the gradients of its set in the order of their names: g_0', g_0'', g_1, …, g_T. */
 function updateEquations(stage: Stage, notation: Notation): string[] {
-  return stage.weights.map(({ name, layers }) => {
-    const read = new Set(layers.flatMap((layer) => stage.layers[layer].sources));
-    const gradients = [...read].map((map) => notation.symbol("g", stage.maps[map].name));
+  return stage.weights.map(({ name, sources }) => {
+    const names = sources.map((map) => stage.maps[map].name).sort(byName);
+    const gradients = names.map((source) => notation.symbol("g", source));
     const weight = notation.symbol("w", name);
     return `${notation.symbol("w", name, true)} = f(${[weight, ...gradients].join(", ")})`;
   });
+}
+
+/** Numbers in their order, parts of a map by their primes, letters last. */
+function byName(a: string, b: string): number {
+  const [first, second] = [a, b].map((name) => Number(/^\d+/.exec(name)?.[0] ?? Number.POSITIVE_INFINITY));
+  if (first !== second) return first - second;
+  return a < b ? -1 : 1;
 }
 
 /** The equations of a stage in the paper's notation. */
@@ -92,12 +99,23 @@ export function stageEquations(stage: Stage): StageEquations {
   };
 }
 
-/** The module of a weight, or its parameters where the module has several weights; and how often it is used. */
+/** What leaves a stage: `x_U`, `[x_0', x_T]` with fusion last, `x_0 + x_2` of a residual block; null when nothing does. */
+export function stageOutput(stage: Stage): { readonly text: string; readonly latex: string } | null {
+  const { output } = stage;
+  return output && { text: write(stage, output, plain, true), latex: write(stage, output, latex, true) };
+}
+
+/** The module of a weight; which parameters of it, where it has weights besides; and how often it is used. */
 function placeOf(stage: Stage, { modulePath, parameters, layers }: Weight): string {
-  const sharing = stage.weights.filter((other) => other.modulePath === modulePath).length;
-  const own = sharing === 1 && (modulePath !== "" || parameters.length === 1);
-  const place = own ? modulePath || "the module itself" : parameters.join(" and ");
+  const isAlone = stage.weights.filter((other) => other.modulePath === modulePath).length === 1;
+  const module = modulePath || "the module itself";
+  const inside = parameters.map((path) => withinModule(path, modulePath).replace(/\.weight$/, ""));
+  const place =
+    isAlone && (modulePath !== "" || parameters.length === 1) ? module : `${module}: ${inside.join(", ")}`;
   if (layers.length === 1) return place;
   const made = layers.map((layer) => `x_${stage.maps[stage.layers[layer].output].name}`);
   return `${place}, used ${layers.length} times: ${made.join(", ")}`;
 }
+
+const withinModule = (path: string, module: string): string =>
+  module !== "" && path.startsWith(`${module}.`) ? path.slice(module.length + 1) : path;

@@ -34,13 +34,14 @@ function layersAhead({ maps, layers }: CollapsedStage): number[] {
   return ahead;
 }
 
-/** Two 1x1 convolutions are all that reads the input, and what one makes only waits for the other in concatenations. */
+/** Two different 1x1 convolutions are all that reads the input, and what one makes only waits in concatenations. */
 function splitByLayers(stage: CollapsedStage, ahead: readonly number[]): Split | null {
   const { maps, layers, output } = stage;
   const input = maps.findIndex(({ layer, slice }) => layer === null && !slice);
   const readers = layers.flatMap(({ reads }, i) => (mapsOf(reads).includes(input) ? [i] : []));
   const isPart = (i: number): boolean => layers[i].isPointwise && layers[i].reads.kind === "map";
-  if (readers.length !== 2 || !readers.every(isPart)) return null;
+  const weights = new Set(readers.map((i) => layers[i].weights.join()));
+  if (readers.length !== 2 || weights.size !== 2 || !readers.every(isPart)) return null;
   const readings = [...layers.map(({ reads }) => reads), ...(output ? [output] : [])];
   if (output && mapsOf(output).includes(input)) return null;
   const [bypass, block] = [...readers].sort((a, b) => ahead[layers[a].output] - ahead[layers[b].output]);

@@ -23,6 +23,8 @@ export interface FeatureMap {
   readonly side: Side;
   /** The graph value from which its consumers branch off. */
   readonly value: number;
+  /** The graph value as it was made, before norms and activations. */
+  readonly made: number;
   /** The layer that makes it, by index; null for the stage's input. */
   readonly layer: number | null;
 }
@@ -41,6 +43,8 @@ export interface Layer {
   readonly sources: readonly number[];
   /** The map it makes, by index. */
   readonly output: number;
+  /** `[N, C, H, W]` of what it makes, before any pooling that is collapsed into it. */
+  readonly outputShape: Shape;
   readonly side: Side;
 }
 
@@ -65,7 +69,7 @@ export interface Stage {
   readonly maps: readonly FeatureMap[];
   readonly layers: readonly Layer[];
   readonly weights: readonly Weight[];
-  /** What leaves the stage; null when nothing does. */
+  /** What leaves the stage, `outputs(…)` where it is several maps; null when nothing does. */
   readonly output: Reading | null;
   /** Edges by which gradient pieces reach its maps. */
   readonly edges: readonly StageEdge[];
@@ -101,16 +105,18 @@ export function analyzeStage(traced: Traced, selection: StageSelection, options?
       reads,
       sources: mapsOf(reads),
       output,
+      outputShape: graph.values[graph.nodes[nodes[nodes.length - 1]].output].shape,
       side: names.layerSides[i],
     };
   });
   return {
     name: selection.name,
-    maps: collapsed.maps.map(({ layer, value }, i) => ({
+    maps: collapsed.maps.map(({ layer, value, made }, i) => ({
       name: names.maps[i],
       shape: graph.values[value].shape,
       side: names.mapSides[i],
       value,
+      made,
       layer,
     })),
     layers,

@@ -16,6 +16,8 @@ export interface Trace {
   readonly graph: Graph;
   readonly inputs: readonly number[];
   readonly output: number;
+  /** Paths of all modules, those among them in which no op ran. */
+  readonly modules: readonly string[];
 }
 
 /** What a module is traced on: a tensor, or a shape alone in the dtype of the module's parameters. */
@@ -47,7 +49,8 @@ function traceIn(training: boolean, module: Module, inputs: readonly TraceInput[
     return followModule(module, { training, inputs }, (...tensors) => {
       const inputIds = tensors.map((tensor) => builder.idOf(tensor));
       const output = noGrad(() => tensorOf(module, module.forward(...tensors)));
-      return { graph: builder.graph(), inputs: inputIds, output: builder.idOf(output) };
+      const modules = [...module.namedModules().keys()];
+      return { graph: builder.graph(), inputs: inputIds, output: builder.idOf(output), modules };
     });
   } finally {
     stop();

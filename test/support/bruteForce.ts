@@ -22,7 +22,18 @@ export interface Counts {
   readonly sources: Map<string, string[]>;
   /** Maps that reach the end through ops without weights. */
   readonly leaving: string[];
-  readonly paths: Map<string, { all: number; distinct: number; shortest: number; longest: number }>;
+  readonly paths: Map<string, CountedPaths>;
+  /** For each map the layers that it goes into, and `end` where it leaves. */
+  readonly stops: Map<string, string[]>;
+}
+
+interface CountedPaths {
+  readonly all: number;
+  readonly distinct: number;
+  readonly shortest: number;
+  readonly longest: number;
+  /** Every length that a path has. */
+  readonly lengths: number[];
 }
 
 /** Every path from value `from` to the end, each as the list of layers it passes. */
@@ -48,7 +59,7 @@ function firstStops(stage: RawStage, from: number): Set<string> {
 
 /** Counts by enumeration. A map that is a slice starts paths of its own; the whole it was cut from is no map. */
 export function bruteForce(stage: RawStage): Counts {
-  const counts: Counts = { sources: new Map(), leaving: [], paths: new Map() };
+  const counts: Counts = { sources: new Map(), leaving: [], paths: new Map(), stops: new Map() };
   for (const [value, name] of stage.maps) {
     const paths = walk(stage, value);
     const lengths = paths.map(({ length }) => length);
@@ -57,8 +68,11 @@ export function bruteForce(stage: RawStage): Counts {
       distinct: new Set(paths.map((layers) => layers.join(" "))).size,
       shortest: Math.min(...lengths),
       longest: Math.max(...lengths),
+      lengths: [...new Set(lengths)].sort((a, b) => a - b),
     });
-    for (const stop of firstStops(stage, value)) {
+    const stops = [...firstStops(stage, value)];
+    counts.stops.set(name, stops.sort());
+    for (const stop of stops) {
       if (stop === "end") counts.leaving.push(name);
       else counts.sources.set(stop, [...(counts.sources.get(stop) ?? []), name]);
     }

@@ -1,0 +1,271 @@
+/** Equations and counts where weights are not one to a layer: used again, in loops, in functional code, or not learnt. */
+import { describe, expect, it } from "vitest";
+import { add, concat, conv2d, matmul, mul, relu, split, sub, transpose } from "../src/autograd/index.ts";
+import { analyzeStage, stageEquations, stageOutput, stageStructure } from "../src/gradflow/index.ts";
+import { trace } from "../src/graph/index.ts";
+import { BatchNorm2d, Conv2d, foldForInference, Module, Parameter, Sequential } from "../src/nn/index.ts";
+import { ones, randn } from "../src/tensor/create.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
+import { PostActivationDense } from "./support/userStages.ts";
+
+const stageOf = (module: Module, shape: readonly number[] = [2, 8, 6, 5], paths = [""]) =>
+  analyzeStage(trace(module, shape), { name: "stage", paths });
+
+const equationsOf = (module: Module, shape?: readonly number[]) => {
+  const { forward, update, legend } = stageEquations(stageOf(module, shape));
+  return { lines: [...forward, ...update], legend: legend.slice(1).map(({ meaning }) => meaning) };
+};
+
+/** A layer, and the layer that reads what it made, by one weight. */
+class Loop extends Module {
+  readonly conv = new Conv2d(8, 8, 3, { padding: 1 });
+  readonly last = new Conv2d(8, 4, 1);
+  readonly times: number;
+  constructor(times: number) {
+    super();
+    this.times = times;
+  }
+  override forward(x: Tensor): Tensor {
+    let y = x;
+    for (let i = 0; i < this.times; i++) y = relu(this.conv.forward(y));
+    return this.last.forward(y);
+  }
+}
+
+describe("a weight that is used again", () => {
+  it("has one update equation with the gradients of everything that any of its uses reads", () => {
+    expect(equationsOf(new Loop(3))).toEqual({
+      lines: [
+        "x_1 = w_1 * x_0",
+        "x_2 = w_1 * x_1",
+        "x_3 = w_1 * x_2",
+        "x_4 = w_4 * x_3",
+        "w_1' = f(w_1, g_0, g_1, g_2)",
+        "w_4' = f(w_4, g_3)",
+      ],
+      legend: ["conv, used 3 times: x_1, x_2, x_3", "last"],
+    });
+  });
+
+  it("counts once in the reuse of a gradient, however often it reads the map; its pieces and paths count each", () => {
+    class Twice extends Module {
+      readonly shared = new Conv2d(8, 8, 1);
+      readonly other = new Conv2d(8, 8, 1);
+      override forward(x: Tensor): Tensor {
+        const first = this.shared.forward(x);
+        return add(this.shared.forward(relu(x)), add(this.shared.forward(first), this.other.forward(x)));
+      }
+    }
+    const stage = stageOf(new Twice());
+    const { reuse, duplicates, duplicatesByChannels, duplicateBytes, paths } = stageStructure(stage);
+    expect(reuse.map(({ map, weights, layers }) => [stage.maps[map].name, weights, layers])).toEqual([
+      ["0", [0, 1], [0, 1, 3]],
+      ["1", [0], [2]],
+      ["2", [], []],
+      ["3", [], []],
+      ["4", [], []],
+    ]);
+    expect([duplicates, duplicatesByChannels]).toEqual([1, 8]);
+    // Three layers read x_0, so two pieces are added to the first.
+    expect(duplicateBytes).toBe(2 * 4 * 8 * 6 * 5);
+    expect(paths[0]).toMatchObject({ count: 3n, shortest: 1, longest: 2 });
+  });
+
+  it("joins both sides of a stage when both use it", () => {
+    class Tied extends Module {
+      readonly tied = new Conv2d(4, 4, 3, { padding: 1 });
+      readonly inner = new Conv2d(4, 4, 1);
+      readonly fuse = new Conv2d(8, 8, 1);
+      override forward(x: Tensor): Tensor {
+        const [around, part] = split(x, 2, 1);
+        const deep = this.inner.forward(this.tied.forward(part));
+        return this.fuse.forward(concat([this.tied.forward(around), deep], 1));
+      }
+    }
+    const stage = stageOf(new Tied());
+    expect(stageEquations(stage).update).toEqual([
+      "w_1' = f(w_1, g_0', g_0'')",
+      "w_2' = f(w_2, g_1)",
+      "w_U' = f(w_U, g_2, g_3)",
+    ]);
+    expect(stage.weights.map(({ side }) => side)).toEqual(["bypass", "dense", "bypass"]);
+  });
+
+  it("is one layer with its bottleneck wherever the module is called, and two where half of it is used elsewhere", () => {
+    const bottleneck = () => new Sequential(new Conv2d(8, 2, 1), new Conv2d(2, 8, 3, { padding: 1 }));
+    class Called extends Module {
+      readonly block = bottleneck();
+      override forward(x: Tensor): Tensor {
+        return this.block.forward(add(x, this.block.forward(x)));
+      }
+    }
+    expect(equationsOf(new Called())).toEqual({
+      lines: ["x_1 = w_1 * x_0", "x_T = w_1 * (x_0 + x_1)", "w_1' = f(w_1, g_0, g_1)"],
+      legend: ["block, used 2 times: x_1, x_T"],
+    });
+    class Half extends Module {
+      readonly block = bottleneck();
+      override forward(x: Tensor): Tensor {
+        const [narrow] = this.block.namedChildren().values();
+        return concat([this.block.forward(x), narrow.forward(x)], 1);
+      }
+    }
+    expect(equationsOf(new Half()).lines).toEqual([
+      "x_1 = w_1 * x_0",
+      "x_2 = w_2 * x_1",
+      "x_3 = w_1 * x_0",
+      "w_1' = f(w_1, g_0)",
+      "w_2' = f(w_2, g_1)",
+    ]);
+  });
+});
+
+describe("functional code", () => {
+  it("is told apart by its parameters, whatever it does to them before it uses them", () => {
+    class Functional extends Module {
+      readonly first = new Parameter(randn([4, 8, 3, 3]));
+      readonly second = new Parameter(randn([4, 12, 1, 1]));
+      readonly scale = new Parameter(ones([4, 1, 1, 1]));
+      override forward(x: Tensor): Tensor {
+        const y = relu(conv2d(x, mul(this.first, this.scale), { padding: 1 }));
+        return conv2d(concat([x, y], 1), this.second);
+      }
+    }
+    expect(equationsOf(new Functional())).toEqual({
+      lines: ["x_1 = w_1 * x_0", "x_T = w_T * [x_0, x_1]", "w_1' = f(w_1, g_0)", "w_T' = f(w_T, g_0, g_1)"],
+      legend: ["the module itself: first, scale", "the module itself: second"],
+    });
+  });
+
+  it("knows weights that belong to no module, and products with the weight on the left", () => {
+    const loose = randn([6, 6]);
+    loose.requiresGrad = true;
+    class Product extends Module {
+      readonly left = new Parameter(randn([4, 6]));
+      override forward(x: Tensor): Tensor {
+        return matmul(this.left, matmul(loose, transpose(x)));
+      }
+    }
+    expect(equationsOf(new Product(), [5, 6])).toEqual({
+      lines: ["x_1 = w_1 * x_0", "x_2 = w_2 * x_1", "w_1' = f(w_1, g_0)", "w_2' = f(w_2, g_1)"],
+      legend: ["the module itself: (no parameter)", "the module itself: left"],
+    });
+  });
+
+  it("takes a fixed filter for what it is, like a pooling", () => {
+    class Blurred extends Module {
+      readonly conv = new Conv2d(8, 4, 1);
+      override forward(x: Tensor): Tensor {
+        const blur = ones([8, 1, 3, 3]);
+        return this.conv.forward(conv2d(x, blur, { groups: 8, padding: 1 }));
+      }
+    }
+    expect(equationsOf(new Blurred()).lines).toEqual(["x_1 = w_1 * x_0", "w_1' = f(w_1, g_0)"]);
+  });
+
+  it("writes differences, matrix products and other combinations as what they are", () => {
+    class Combined extends Module {
+      readonly a = new Conv2d(8, 8, 1);
+      readonly b = new Conv2d(8, 8, 1);
+      readonly c = new Conv2d(8, 8, 1);
+      readonly d = new Conv2d(5, 5, 1);
+      override forward(x: Tensor): Tensor {
+        const [a, b] = [this.a.forward(x), this.b.forward(x)];
+        const c = this.c.forward(sub(sub(a, b), x).maximum(b));
+        return matmul(c, this.d.forward(transpose(c, 1, 3)).transpose(1, 3));
+      }
+    }
+    const stage = stageOf(new Combined(), [1, 8, 5, 5]);
+    const { forward, forwardLatex } = stageEquations(stage);
+    expect(forward[2]).toBe("x_T = w_T * maximum((x_1 - x_2) - x_0, x_2)");
+    expect(forwardLatex[2]).toBe("x_{T} = w_{T} * \\operatorname{maximum}((x_{1} - x_{2}) - x_{0}, x_{2})");
+    expect(stageOutput(stage)).toEqual({ text: "x_T · x_3", latex: "x_{T} \\cdot x_{3}" });
+  });
+
+  it("sees a norm written out as a norm, and an activation written out as an activation", () => {
+    class WrittenOut extends Module {
+      readonly conv = new Conv2d(8, 8, 1);
+      readonly next = new Conv2d(8, 8, 1);
+      override forward(x: Tensor): Tensor {
+        const y = this.conv.forward(x);
+        const centred = sub(y, y.mean([0, 2, 3], { keepDims: true }));
+        const normed = centred.div(centred.square().mean([0, 2, 3], { keepDims: true }).add(1e-5).sqrt());
+        return this.next.forward(mul(normed, normed.sigmoid()));
+      }
+    }
+    expect(equationsOf(new WrittenOut()).lines.slice(0, 2)).toEqual(["x_1 = w_1 * x_0", "x_2 = w_2 * x_1"]);
+  });
+});
+
+it("finds nothing to be updated in a network whose weights became constants", () => {
+  const folded = foldForInference(new PostActivationDense(8, 3, 3).eval());
+  const stage = stageOf(folded);
+  expect([stage.layers, stage.weights, stageStructure(stage).duplicates]).toEqual([[], [], 0]);
+});
+
+describe("what leaves a stage", () => {
+  it("is written like what a layer reads", () => {
+    class Residual extends Module {
+      readonly conv = new Conv2d(8, 8, 1);
+      readonly norm = new BatchNorm2d(8);
+      override forward(x: Tensor): Tensor {
+        return relu(add(x, this.norm.forward(this.conv.forward(x))));
+      }
+    }
+    expect(stageOutput(stageOf(new Residual()))?.text).toBe("x_0 + x_1");
+    const dense = stageOf(new PostActivationDense(8, 3, 2));
+    expect(stageOutput(dense)).toEqual({ text: "[x_0, x_1, x_2]", latex: "[x_{0}, x_{1}, x_{2}]" });
+  });
+
+  it("lists the maps that are read outside, and is nothing where nothing is", () => {
+    class Pair extends Module {
+      readonly stage = new Sequential({ a: new Conv2d(8, 8, 1), b: new Conv2d(8, 8, 3, { padding: 1 }) });
+      readonly head = new Conv2d(16, 1, 1);
+      override forward(x: Tensor): Tensor {
+        const [a, b] = [...this.stage.namedChildren().values()];
+        const first = a.forward(x);
+        return this.head.forward(concat([first, b.forward(first)], 1));
+      }
+    }
+    expect(stageOutput(stageOf(new Pair(), [1, 8, 4, 4], ["stage"]))?.text).toBe("outputs(x_1, x_2)");
+    class Aside extends Module {
+      readonly unused = new Conv2d(8, 8, 1);
+      override forward(x: Tensor): Tensor {
+        this.unused.forward(x);
+        return relu(x);
+      }
+    }
+    expect(stageOutput(stageOf(new Aside(), [1, 8, 4, 4], ["unused"]))).toBeNull();
+  });
+});
+
+describe("a selection that is wrong", () => {
+  const network = new Sequential({
+    stem: new Conv2d(8, 8, 1),
+    body: new Sequential({ one: new Conv2d(8, 8, 1) }),
+  });
+
+  it("names the path that does not exist, beside those that do", () => {
+    expect(() => stageOf(network, [1, 8, 2, 2], ["stem", "body.two"])).toThrow(
+      'no op of the traced network lies in "body.two": it has no such module; in body there are body.one',
+    );
+    expect(() => stageOf(network, [1, 8, 2, 2], ["features"])).toThrow("its modules are stem, body");
+    expect(() => stageOf(network, [1, 8, 2, 2], ["stem.conv"])).toThrow("in stem there are none");
+    expect(() => stageOf(network, [1, 8, 2, 2], [])).toThrow("choose modules");
+  });
+
+  it("says that a module computes nothing where none of its ops touches the input", () => {
+    class Idle extends Module {
+      readonly idle = new Conv2d(8, 8, 1);
+      readonly active = new Conv2d(8, 8, 1);
+      override forward(x: Tensor): Tensor {
+        return this.active.forward(x);
+      }
+    }
+    expect(() => stageOf(new Idle(), [1, 8, 2, 2], ["idle"])).toThrow(
+      'no op of the traced network lies in "idle"; choose modules that compute something from the input',
+    );
+    // Beside a module that computes, one that does nothing in evaluation mode (dropout) is no mistake.
+    expect(stageOf(new Idle(), [1, 8, 2, 2], ["idle", "active"]).layers).toHaveLength(1);
+  });
+});
