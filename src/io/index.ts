@@ -34,6 +34,14 @@ export type { OnnxModule } from "./onnx/import/onnxModule.ts";
 export { importableOnnxOperators } from "./onnx/import/operators.ts";
 export type { OnnxValueInfo } from "./onnx/model.ts";
 export {
+  type LoadPretrainedOptions,
+  loadPretrained,
+  type MisshapenTensor,
+  type PretrainedReport,
+} from "./pretrained/loadPretrained.ts";
+export type { NamedPart, NameMapping, TensorPart } from "./pretrained/names.ts";
+export { pretrainedNames } from "./pretrained/tables.ts";
+export {
   openSafetensors,
   type SafetensorsDType,
   SafetensorsFile,
