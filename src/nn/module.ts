@@ -6,6 +6,7 @@
  */
 import { clearGrad, clone, copyInto, noGrad, to } from "../autograd/index.ts";
 import { isFloat } from "../backends/dtype.ts";
+import { tensor } from "../tensor/create.ts";
 import { formatShape, sameShape } from "../tensor/layout.ts";
 import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -21,6 +22,19 @@ export interface LoadStateOptions {
 export interface LoadStateReport {
   readonly missing: readonly string[];
   readonly unexpected: readonly string[];
+}
+
+/** Copies an entry of a state, from another backend too where that can be read at once. */
+function copyState(name: string, source: Tensor, target: Tensor): void {
+  const { shape, backend } = source;
+  if (backend === target.backend) copyInto(target, to(source, target.dtype));
+  else if (backend.readSync)
+    copyInto(target, tensor(source.dataSync(), { shape, dtype: target.dtype, backend: target.backend }));
+  else
+    throw new Error(
+      `loadStateDict: ${name} lives on ${backend.name} and the module on ${target.backend.name}; ` +
+        "read it first: tensor(await source.data(), { shape: source.shape })",
+    );
 }
 
 /**
@@ -212,7 +226,7 @@ export abstract class Module {
       noGrad(() => {
         for (const [name, target] of own) {
           const source = state.get(name);
-          if (source) copyInto(target, to(source, target.dtype));
+          if (source) copyState(name, source, target);
         }
       }),
     );

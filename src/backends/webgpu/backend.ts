@@ -76,8 +76,8 @@ export class WebGpuBackend implements Backend {
     this.#open.assertAlive();
     const own = this.#own(buffer);
     if (values.length === 0) return;
+    this.#memory.beforeWriting(own);
     this.#commands.beforeWriting(own);
-    this.#memory.written(own);
     this.#open.device.queue.writeBuffer(own.memory, 0, toWords(own.dtype, values));
   }
 

@@ -11,9 +11,9 @@ import { MemoryAccount, type MemoryCategory, type MemoryReport } from "../memory
 export class GpuMemory implements Buffer {
   readonly dtype: DType;
   readonly length: number;
-  readonly memory: GPUBuffer;
+  memory: GPUBuffer;
   /** Of the buffer in `memory`: bind groups are remembered by it. */
-  readonly id: number;
+  id: number;
   category: MemoryCategory;
 
   constructor(dtype: DType, length: number, memory: GPUBuffer, id: number, category: MemoryCategory) {
@@ -104,9 +104,24 @@ export class DeviceMemory {
     else putBack(reserve?.free ?? this.#free, { memory, id });
   }
 
-  /** The host wrote into a buffer. */
-  written({ id }: GpuMemory): void {
-    this.#reserveOf.get(id)?.written.add(id);
+  /**
+   * Called before the host writes a whole buffer. While a step is recorded it moves to memory that none of the step's
+   * kernels has used: a replay runs those again, but not what the host wrote between them.
+   */
+  beforeWriting(buffer: GpuMemory): void {
+    const reserve = this.#reserve;
+    if (!reserve || this.#reserveOf.get(buffer.id) !== reserve) return;
+    const bytes = buffer.memory.size;
+    const own = { memory: buffer.memory, id: buffer.id };
+    const fresh = this.#free.get(bytes)?.pop();
+    if (fresh) this.#pooled -= bytes;
+    const { memory, id } = fresh ?? this.#create(bytes, buffer.length, buffer.dtype);
+    putBack(reserve.free, own);
+    this.#pooled += bytes;
+    this.#reserveOf.set(id, reserve);
+    reserve.written.add(id);
+    buffer.memory = memory;
+    buffer.id = id;
   }
 
   recategorize(buffer: GpuMemory, category: MemoryCategory): void {
