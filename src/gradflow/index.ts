@@ -41,7 +41,6 @@ export {
   denseForward,
 } from "./equations.ts";
 export * from "./measures/index.ts";
-export { type StageEquations, stageEquations, stageOutput } from "./notation.ts";
 export {
   type Crossing,
   type NetworkStage,
@@ -49,6 +48,7 @@ export {
   networkStructure,
   structureOfTrace,
 } from "./networkStructure.ts";
+export { type StageEquations, stageEquations, stageOutput } from "./notation.ts";
 export type { Reading } from "./reading.ts";
 export { GradientRecorder, type RecorderOptions } from "./recorder.ts";
 export type { SamplingDetail } from "./recording/record.ts";
