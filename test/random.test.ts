@@ -51,6 +51,18 @@ describe("philox4x32", () => {
     }
   });
 
+  it("gives the same words for many blocks at once, with a key and a counter that run over", () => {
+    const count = 4099;
+    const [c1, c2, c3, k0, k1] = [0xfffffff0, 3, 0x80000000, 0xffffffff, 0x9e3779b9];
+    const first = 2 ** 32 - 2050;
+    const many = new Uint32Array(4 * count);
+    philoxBlocks(many, count, first, c1, c2, c3, k0, k1);
+    const single = new Uint32Array(4 * count);
+    for (let block = 0; block < count; block++)
+      philox4x32([(first + block) >>> 0, c1, c2, c3], [k0, k1], single, 4 * block);
+    expect(many).toEqual(single);
+  });
+
   it("refuses counters, keys and outputs of the wrong length", () => {
     const out = new Uint32Array(4);
     expect(() => philox4x32([1, 2, 3], [1, 2], out)).toThrow(

@@ -8,6 +8,8 @@
  * the key grows by the Weyl constants between rounds.
  */
 
+import { blocksPerCall, compilePhilox, type PhiloxWasm } from "./philoxWasm.ts";
+
 const multiplier0 = 0xd2511f53;
 const multiplier1 = 0xcd9e8d57;
 const weyl0 = 0x9e3779b9;
@@ -56,6 +58,21 @@ export function philox4x32(
   writeBlock(c0, c1, c2, c3, k0, k1, out, offset);
 }
 
+/** Fewer blocks are faster computed here than called for. */
+const fewestForWasm = 32;
+
+/** Compiled when it is first worth it. */
+let compiled: PhiloxWasm | null | undefined;
+
+function wasm(): PhiloxWasm | null {
+  compiled ??= compilePhilox({
+    multipliers: [multiplier0, multiplier1],
+    keySteps: [weyl0, weyl1],
+    rounds,
+  });
+  return compiled;
+}
+
 /**
  * `blocks` consecutive blocks into `out[0 .. 4 * blocks)`: the lowest counter word runs from `firstBlock`,
  * the other three stay as given.
@@ -70,6 +87,15 @@ export function philoxBlocks(
   k0: number,
   k1: number,
 ): void {
+  const fast = blocks >= fewestForWasm ? wasm() : null;
+  if (fast) {
+    for (let start = 0; start < blocks; start += blocksPerCall) {
+      const count = Math.min(blocksPerCall, blocks - start);
+      fast.writeBlocks(count, firstBlock + start, c1, c2, c3, k0, k1);
+      out.set(fast.words.subarray(0, count * wordsPerBlock), start * wordsPerBlock);
+    }
+    return;
+  }
   for (let block = 0; block < blocks; block++) {
     writeBlock(firstBlock + block, c1, c2, c3, k0, k1, out, block * wordsPerBlock);
   }
