@@ -3,6 +3,7 @@ import { copyInto } from "../autograd/index.ts";
 import { full, rand, randn } from "../tensor/create.ts";
 import type { Generator } from "../tensor/generator.ts";
 import { formatShape, sizeOf } from "../tensor/layout.ts";
+import { scope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 export interface InitOptions {
@@ -39,6 +40,11 @@ function options(weight: Tensor, { generator }: InitOptions) {
   return generator ? { dtype: weight.dtype, generator } : { dtype: weight.dtype };
 }
 
+/** Copies what `draw` gives, whose memory is free at once: a network's weights would otherwise take twice their size. */
+function fill(weight: Tensor, draw: () => Tensor): void {
+  if (isDrawing) scope(() => copyInto(weight, draw()));
+}
+
 /** Fills with a constant. */
 export function constant(weight: Tensor, value: number): void {
   copyInto(weight, full([], value, { dtype: weight.dtype }));
@@ -46,12 +52,12 @@ export function constant(weight: Tensor, value: number): void {
 
 /** Normal numbers of the given standard deviation around `mean`. */
 export function normal(weight: Tensor, mean: number, std: number, init: InitOptions = {}): void {
-  if (isDrawing) copyInto(weight, randn(weight.shape, { ...options(weight, init), mean, std }));
+  fill(weight, () => randn(weight.shape, { ...options(weight, init), mean, std }));
 }
 
 /** Uniform numbers in [low, high). */
 export function uniform(weight: Tensor, low: number, high: number, init: InitOptions = {}): void {
-  if (isDrawing) copyInto(weight, rand(weight.shape, { ...options(weight, init), low, high }));
+  fill(weight, () => rand(weight.shape, { ...options(weight, init), low, high }));
 }
 
 /** He et al. 2015 for ReLU: normal with standard deviation √(2 / fan). */
