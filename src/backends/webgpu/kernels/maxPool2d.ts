@@ -6,7 +6,7 @@ import type { KernelAttributes } from "../../backend.ts";
 import type { Pool2dAttributes } from "../../cpu/loops/poolWindows.ts";
 import type { GpuKernel, GpuRuntime, GpuView } from "../runtime.ts";
 import { launchImages } from "./images.ts";
-import { forEachTap, forEachWindow, windowNumbers } from "./poolWindows.ts";
+import { forEachTap, forEachWindow, windowFunctions, windowNumbers } from "./poolWindows.ts";
 
 /** Finds each window's winner in x; `taken` sets `result` when a tap takes the lead. */
 function launchWinners(
@@ -74,6 +74,7 @@ export const maxPool2dInputGradient: GpuKernel<KernelAttributes["maxPool2dInputG
         inputs: { winner: winners, gradient },
         output,
         numbers: windowNumbers(attributes, x.shape, shape),
+        declarations: windowFunctions,
         body: `  result = 0.0;
 ${forEachWindow(`      if (winner_at(n, c, row, column) == r * p.taps_w + s) { result += gradient_at(n, c, row, column); }`)}`,
       });
