@@ -3,7 +3,7 @@
  * compute is compared with PyTorch in residualNetworks.test.ts.
  */
 import { describe, expect, it } from "vitest";
-import { cost, totalFlops, trace, withoutValues } from "../src/graph/index.ts";
+import { cost, inputOutput, totalFlops, trace, withoutValues } from "../src/graph/index.ts";
 import { ones, randn, tensor } from "../src/index.ts";
 import { createModel, type ModelName, PartialShortcut } from "../src/models/index.ts";
 import { Generator } from "../src/tensor/generator.ts";
@@ -65,6 +65,62 @@ describe("sizes as published", () => {
     if (stored !== undefined) expect(millions(counted.storedNumbers)).toBe(stored);
     if (bflops !== undefined) expect((totalFlops(counted.layers, "macs") / 1e9).toFixed(4)).toBe(bflops);
     expect(counted.parameters).toBe(model.parameterCount());
+  });
+});
+
+describe("memory traffic", () => {
+  // Figure 8 of the CSPNet paper has 34.4 and 32.6 M, which are convolutions and pools at 256 x 256.
+  it.each([
+    ["resnext-50-darknet", "32.968", "34.411"],
+    ["csp-resnext-50", "31.198", "32.642"],
+  ] as const)("%s", (name, convolutions, withPools) => {
+    const model = withoutValues(() => createModel(name));
+    const { layers } = cost(trace(model, [1, ...model.defaultInput]));
+    const millions = (count: number) => (count / 1e6).toFixed(3);
+    expect(millions(inputOutput(layers))).toBe(convolutions);
+    expect(millions(inputOutput(layers, { pools: true }))).toBe(withPools);
+  });
+});
+
+describe("fusion of residual stages", () => {
+  const stages = [
+    {
+      down: 0,
+      parts: [6, 4],
+      partActivation: "leaky",
+      blocks: 1,
+      width: 4,
+      outChannels: 8,
+      fusedChannels: 12,
+    },
+    {
+      down: 8,
+      parts: [4, 8],
+      partActivation: "linear",
+      blocks: 2,
+      width: 4,
+      outChannels: 8,
+      fusedChannels: 16,
+    },
+  ] as const;
+
+  it.each([
+    ["both", [12, 16], true, true],
+    // Without T, U reads the blocks' own output.
+    ["first", [12, 16], false, true],
+    // Without U a stage gives out what is concatenated: 6 + 8 and 4 + 8.
+    ["last", [14, 12], true, false],
+  ] as const)("%s", (fusion, channels, hasT, hasU) => {
+    const network = createModel("csp-resnext-50", { stages, groups: 2, stemChannels: 4, classes: 3, fusion });
+    expect(network.featureInfo.map((map) => map.channels)).toEqual(channels);
+    const modules = network.namedModules();
+    expect(modules.has("features.stage2.csp.transitionT")).toBe(hasT);
+    expect(modules.has("features.stage2.csp.transitionU")).toBe(hasU);
+    const x = randn([2, 3, 33, 18], { generator: new Generator(5) });
+    const logits = network.forward(x);
+    expect(logits.shape).toEqual([2, 3]);
+    logits.sum().backward();
+    expect(network.parameters().every(({ grad }) => grad !== null)).toBe(true);
   });
 });
 

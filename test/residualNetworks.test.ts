@@ -135,6 +135,21 @@ describe.each(cases)("$name", (test) => {
     expect([...network.namedParameters().keys()]).toEqual(test.parameterNames);
   });
 
+  it("computes the same in evaluation once norms are folded into convolutions", () => {
+    const network = build(test.model).eval();
+    network.loadStateDict(
+      new Map(Object.entries(test.initialState).map(([name, stored]) => [name, restore(stored, "f32")])),
+    );
+    const folded = nn.foldForInference(network);
+    expect([...folded.namedModules().values()].some((module) => module instanceof nn.BatchNorm2d)).toBe(
+      false,
+    );
+    const images = restore(test.images, "f32");
+    const [expected, logits] = [network, folded].map((model) => model.forward(images));
+    const stored = { dtype: "f32", shape: expected.shape, data: [...expected.dataSync()] } as const;
+    expectClose("folded logits", logits, stored, 1e-4);
+  });
+
   it.each(["f32", "f64"] as const)("computes the same step in %s", (float) => {
     const network = build(test.model);
     if (float === "f64") network.to("f64");
