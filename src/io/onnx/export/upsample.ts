@@ -39,7 +39,7 @@ export function emitUpsample(emitter: Emitter, node: GraphNode, mode: string): s
   };
   const rounded = scales.map(Math.fround);
   // Scales leave the batch open. Where they do not lead to the sizes, those are written instead.
-  if (rounded.every((scale, axis) => Math.floor(from[axis] * scale) === to[axis]))
+  if (rounded.every((scale, axis) => Math.floor(Math.fround(from[axis] * scale)) === to[axis]))
     return emitter.node("Resize", [x, "", emitter.numbers([1, 1, ...rounded], "f32")], attributes);
   const [N, C] = emitter.recording.graph.values[node.inputs[0]].shape;
   return emitter.node("Resize", [x, "", "", emitter.integers([N, C, ...to])], attributes);

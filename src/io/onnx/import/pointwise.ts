@@ -21,6 +21,7 @@ import {
   neg,
   pow,
   relu,
+  reshape,
   sigmoid,
   sign,
   softplus,
@@ -32,7 +33,7 @@ import {
 } from "../../../autograd/index.ts";
 import { isFloat } from "../../../backends/dtype.ts";
 import { tensor as makeTensor, ones } from "../../../tensor/create.ts";
-import { broadcastShapes, sizeOf } from "../../../tensor/layout.ts";
+import { broadcastShapes, formatShape, sizeOf } from "../../../tensor/layout.ts";
 import type { Tensor } from "../../../tensor/tensor.ts";
 import { dtypeOfStored } from "../../elements.ts";
 import { formatOfDataType } from "../tensors.ts";
@@ -47,6 +48,29 @@ const binary =
   (compute: (a: Tensor, b: Tensor) => Tensor): Operator =>
   () =>
   (inputs) => [compute(inputs.tensor(0), inputs.tensor(1))];
+
+/** Before opset 7, the axis of a from which on b has its extents was an attribute; without it, b has the last ones. */
+const arithmetic =
+  (compute: (a: Tensor, b: Tensor) => Tensor): Operator =>
+  (node) => {
+    if (node.opset >= 7 || !node.flag("broadcast", false)) return binary(compute)(node);
+    const axis = node.has("axis") ? node.integer("axis") : null;
+    return (inputs) => {
+      const [a, b] = [inputs.tensor(0), inputs.tensor(1)];
+      const trailing = axis === null ? 0 : a.rank - node.axis(axis, a.rank) - b.rank;
+      if (trailing < 0)
+        throw node.error(`aligns ${formatShape(b.shape)} with ${formatShape(a.shape)} at axis ${axis}`);
+      return [compute(a, reshape(b, [...b.shape, ...new Array<number>(trailing).fill(1)]))];
+    };
+  };
+
+/** Before opset 7, a slope per channel was a vector. */
+const prelu: Operator = (node) => (inputs) => {
+  const [x, slope] = [inputs.tensor(0), inputs.tensor(1)];
+  const perChannel = node.opset < 7 && slope.rank === 1 && slope.size > 1 && x.rank > 2;
+  const aligned = perChannel ? reshape(slope, [slope.size, ...new Array<number>(x.rank - 2).fill(1)]) : slope;
+  return [where(less(x, 0), mul(x, aligned), x)];
+};
 
 /** An operator of any number of inputs, computed two by two. */
 const variadic =
@@ -136,12 +160,12 @@ const hardSigmoid: Operator = (node) => {
 
 export const pointwiseOperators: OperatorTable = {
   Abs: unary(abs),
-  Add: binary(add),
+  Add: arithmetic(add),
   And: binary((a, b) => where(a, b, a)),
   Cast: cast,
   Ceil: unary((x) => neg(floor(neg(x)))),
   Clip: clip,
-  Div: binary(divide),
+  Div: arithmetic(divide),
   Dropout: dropout,
   Elu: elu,
   Equal: binary(equal),
@@ -160,12 +184,12 @@ export const pointwiseOperators: OperatorTable = {
   Mean: () => (inputs) => [div(inputs.tensors().reduce(add), inputs.count)],
   Min: variadic(minimum),
   Mish: unary(mish),
-  Mul: binary(mul),
+  Mul: arithmetic(mul),
   Neg: unary(neg),
   Not: unary((x) => equal(x, 0)),
   Or: binary((a, b) => where(a, a, b)),
-  PRelu: binary((x, slope) => where(less(x, 0), mul(x, slope), x)),
-  Pow: binary(raise),
+  PRelu: prelu,
+  Pow: arithmetic(raise),
   Reciprocal: unary((x) => div(1, x)),
   Relu: unary(relu),
   Sigmoid: unary(sigmoid),
@@ -173,7 +197,7 @@ export const pointwiseOperators: OperatorTable = {
   Softplus: unary(softplus),
   Softsign: unary((x) => div(x, add(abs(x), 1))),
   Sqrt: unary(sqrt),
-  Sub: binary(sub),
+  Sub: arithmetic(sub),
   Sum: variadic(add),
   Tanh: unary(tanh),
   Where: () => (inputs) => [where(inputs.tensor(0), inputs.tensor(1), inputs.tensor(2))],

@@ -79,6 +79,8 @@ const alongAxis =
 const gemm: Operator = (node) => {
   const [alpha, beta] = [node.float("alpha", 1), node.float("beta", 1)];
   const [transA, transB] = [node.flag("transA", false), node.flag("transB", false)];
+  // Before opset 7 the file said whether the third input broadcasts; it does so in any case.
+  if (node.opset < 7) node.ignore("broadcast");
   const scaled = (x: Tensor, factor: number): Tensor => (factor === 1 ? x : mul(x, factor));
   return (inputs) => {
     const [a, b, c] = [inputs.tensor(0), inputs.tensor(1), inputs.optionalTensor(2)];

@@ -102,7 +102,9 @@ function resize(node: NodeReader, x: Tensor, axes: readonly Axis[], rules: Rules
 function byScales(node: NodeReader, x: Tensor, scales: readonly number[]): Axis[] {
   if (scales.length !== x.rank)
     throw node.error(`has ${scales.length} scales for an input ${formatShape(x.shape)}`);
-  return x.shape.map((from, i) => ({ from, to: Math.floor(from * scales[i]), scale: scales[i] }));
+  // In single precision, as exporters expect: 5 times the f32 nearest to 1.8 is 9 there, and less in double.
+  const scaled = (from: number, scale: number): number => Math.floor(Math.fround(from * scale));
+  return x.shape.map((from, i) => ({ from, to: scaled(from, scales[i]), scale: scales[i] }));
 }
 
 function bySizes(node: NodeReader, x: Tensor, sizes: readonly number[]): Axis[] {
