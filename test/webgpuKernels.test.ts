@@ -1,20 +1,25 @@
 /** WebGPU kernels where samples of a few elements do not reach: long reductions, NaN and infinities, many rows. */
 import { describe, expect, it } from "vitest";
 import {
+  add as addTensors,
   argmax,
   assignAll,
   backward,
   batchNorm,
   dropout,
   gather,
+  greater,
   logSoftmax,
   logSumExp,
   max,
   maxPool2d,
+  mul as multiply,
+  neg,
   relu,
   scatterAdd,
   slice,
   softmax,
+  sub,
   sum,
   transpose,
   upsample,
@@ -207,6 +212,21 @@ describe.skipIf(!options)("WebGPU kernels", async () => {
       expect(await argmax(x).item()).toBe(150_001);
       expect(await logSumExp(x).item()).toBeNaN();
     });
+  });
+
+  it("wraps bytes before the next op sees them", async () => {
+    const make = (own: boolean) =>
+      [
+        [200, 100, 3, 255, 7],
+        [100, 200, 5, 255, 0],
+      ].map((bytes) => (own ? onDevice(bytes, [5], "u8") : tensor(bytes, { dtype: "u8" })));
+    const chain = ([a, b]: Tensor[]) =>
+      sum(
+        greater(addTensors(a, b), neg(multiply(a, b)))
+          .to("i32")
+          .add(sub(a, b).to("i32")),
+      );
+    expect(await chain(make(true)).item()).toBe(chain(make(false)).itemSync());
   });
 
   it("draws the dropout mask of the CPU", async () => {

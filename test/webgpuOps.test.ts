@@ -120,6 +120,35 @@ function claimsOf(example: OpCase, device: Backend): Claim[] {
   return claims;
 }
 
+const integers = ["i32", "u8", "bool"] as const;
+
+/** The same with integers wherever the op takes them: none of them may be off by one. */
+function integerClaimsOf(example: OpCase, device: Backend): Claim[] {
+  const { sample, layouts, seed: valueSeed } = example;
+  return integers.flatMap((dtype) => {
+    const types = sample.inputs.map((given) => ({ ...given, dtype: given.dtype ?? dtype }));
+    const drawn = drawValues(types, "f32", valueSeed);
+    const place = (backend?: Backend) =>
+      types.map((type, i) => placeValues(drawn[i], type.shape, type.dtype, layouts[i], backend));
+    const expected = integerResult(example, place());
+    if (!expected) return [];
+    const found = run(example, place(device));
+    if (!found) return [];
+    const what = `the output for ${dtype}`;
+    return [{ what, example, found, expected, sizes: expected.dataSync(), operations: 0 }];
+  });
+}
+
+/** Null where the op takes no integers. */
+function integerResult(example: OpCase, inputs: readonly Tensor[]): Tensor | null {
+  try {
+    return run(example, inputs);
+  } catch (error) {
+    if (error instanceof Error && /takes|must be|not bool|inputs are/.test(error.message)) return null;
+    throw error;
+  }
+}
+
 async function check(claim: Claim): Promise<string[]> {
   const { what, example, found, expected, sizes, operations } = claim;
   const where = () => JSON.stringify({ op: example.op.name, facts: factsOf(example), seed });
@@ -148,7 +177,7 @@ describe.skipIf(!options)("ops on WebGPU", async () => {
           expect(() => claimsOf(example, device)).toThrow("shaders have no f64");
           return [];
         }
-        return claimsOf(example, device);
+        return [...claimsOf(example, device), ...integerClaimsOf(example, device)];
       });
       const wrong = (await Promise.all(claims.map(check))).flat();
       expect(wrong).toEqual([]);

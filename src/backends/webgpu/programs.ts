@@ -62,6 +62,9 @@ function accessors(
   const { vector: wide } = bindings[binding];
   const scalar = scalarOf(dtype);
   const at = `b${binding}`;
+  // A byte has a word to itself, but wraps like a byte.
+  const value = dtype === "u8" ? "(v & 255)" : "v";
+  const wideValue = dtype === "u8" ? "(v & vec4<i32>(255))" : "v";
   const lines: string[] = [];
   const lanes = [0, 1, 2, 3];
   if (access !== "write") {
@@ -80,13 +83,15 @@ function accessors(
   if (access !== "read") {
     lines.push(
       wide
-        ? `fn ${name}_set(i: i32, v: ${scalar}) { ${at}[i >> 2][i & 3] = v; }`
-        : `fn ${name}_set(i: i32, v: ${scalar}) { ${at}[i] = v; }`,
+        ? `fn ${name}_set(i: i32, v: ${scalar}) { ${at}[i >> 2][i & 3] = ${value}; }`
+        : `fn ${name}_set(i: i32, v: ${scalar}) { ${at}[i] = ${value}; }`,
     );
     if (vector)
       lines.push(
         `fn ${name}_set4(i: i32, v: vec4<${scalar}>) { ${
-          wide ? `${at}[i >> 2] = v;` : lanes.map((lane) => `${at}[i + ${lane}] = v[${lane}];`).join(" ")
+          wide
+            ? `${at}[i >> 2] = ${wideValue};`
+            : lanes.map((lane) => `${at}[i + ${lane}] = ${wideValue}[${lane}];`).join(" ")
         } }`,
       );
   }
