@@ -5,8 +5,9 @@
 import { describe, expect, it } from "vitest";
 import { cost, inputOutput, totalFlops, trace, withoutValues } from "../src/graph/index.ts";
 import { ones, randn, tensor } from "../src/index.ts";
-import { createModel, type ModelName, PartialShortcut } from "../src/models/index.ts";
+import { createModel, type ModelName, type Network, PartialShortcut } from "../src/models/index.ts";
 import { Generator } from "../src/tensor/generator.ts";
+import { checkLayer } from "../src/testing/index.ts";
 
 /** What is published of a network; only what a source gives is compared. */
 interface Row {
@@ -122,6 +123,43 @@ describe("fusion of residual stages", () => {
     logits.sum().backward();
     expect(network.parameters().every(({ grad }) => grad !== null)).toBe(true);
   });
+});
+
+describe("checkLayer on small networks", () => {
+  const tiny = { classes: 3, inChannels: 1 };
+  const [down, still] = [2, 1].map((stride) => ({
+    hidden: 4,
+    kernelSize: 3,
+    stride,
+    squeeze: 2,
+    outChannels: 4,
+  }));
+  const residual = { ...tiny, stemChannels: 2, blocks: [1, 1, 1, 1] } as const;
+  const networks: Readonly<Record<string, readonly [() => Network, options?: { stochastic: boolean }]>> = {
+    "ResNeXt, Darknet's": [
+      () => createModel("resnext-50-darknet", { ...residual, groups: 2, widthPerGroup: 32 }),
+    ],
+    EfficientNet: [
+      () =>
+        createModel("efficientnet-b0", {
+          ...tiny,
+          stemChannels: 4,
+          headChannels: 4,
+          stages: [[down, still]],
+        }),
+      { stochastic: true },
+    ],
+  };
+
+  it.each(Object.entries(networks))("%s", (_, [make, options = {}]) =>
+    checkLayer(make, {
+      inputShape: [1, 20, [17, 20]],
+      outputShape: ([N]) => [N, 3],
+      seed: 2026,
+      runs: 1,
+      ...options,
+    }),
+  );
 });
 
 describe("PartialShortcut", () => {
