@@ -92,14 +92,10 @@ async function countFile(path: string, { input, rule }: Options): Promise<Counte
 }
 
 function countModel(name: string, { input, rule }: Options): CountedNetwork {
-  return asUsage(`--model ${name}`, () => {
-    modelEntry(name);
-    return countNetwork(
-      name,
-      () => createModel(name),
-      input === undefined ? { rule } : { rule, size: input },
-    );
-  });
+  asUsage(`--model ${name}`, () => modelEntry(name));
+  const build = () => createModel(name);
+  if (input === undefined) return countNetwork(name, build, { rule });
+  return asUsage(`--input ${input} for ${name}`, () => countNetwork(name, build, { rule, size: input }));
 }
 
 async function main(): Promise<number> {

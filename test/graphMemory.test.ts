@@ -1,7 +1,8 @@
 /** The memory that a network is said to take is the memory that it takes. */
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { add, backward, checkpoint, concat, relu, sum } from "../src/autograd/index.ts";
-import { inferenceMemory, trace, trainingMemory } from "../src/graph/index.ts";
+import { type Graph, inferenceMemory, trace, trainingMemory } from "../src/graph/index.ts";
 import { cspDenseNet, densenet, densenet121 } from "../src/models/index.ts";
 import {
   AvgPool2d,
@@ -121,6 +122,61 @@ describe("inferenceMemory", () => {
     expect(inferenceMemory(trace(new Diamond(), [1, 1, 2, 3]))).toEqual({
       ...{ activationBytes: (1 + 4 + 4 + 4 + 8) * bytes, peakBytes: 16 * bytes, peakAt: "" },
     });
+  });
+
+  it("is that of a plain simulation, on any graph", () => {
+    const step = fc.record({
+      op: fc.constantFrom("add", "relu", "reshape"),
+      a: fc.nat(),
+      b: fc.nat(),
+      size: fc.integer({ min: 1, max: 50 }),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1, maxLength: 12 }), fc.nat(), (steps, chosen) => {
+        // Value 0 is the input, value i + 1 what step i makes; a view has the size of what it views.
+        const sizes = [10];
+        const owners = [0];
+        const reads = steps.map(({ op, a, b, size }, i) => {
+          const [from, other] = [a % (i + 1), b % (i + 1)];
+          sizes.push(op === "reshape" ? sizes[from] : size);
+          owners.push(op === "reshape" ? owners[from] : i + 1);
+          return op === "add" ? [from, other] : [from];
+        });
+        const output = chosen % (steps.length + 1);
+        const graph: Graph = {
+          values: sizes.map((size, id) => ({
+            ...{
+              id,
+              shape: [size],
+              dtype: "f32",
+              producer: id === 0 ? null : id - 1,
+              consumers: [],
+              parameter: null,
+              trained: false,
+            },
+          })),
+          nodes: steps.map(({ op }, id) => ({
+            ...{ id, op, inputs: reads[id], output: id + 1, attributes: {}, modulePath: `step ${id}` },
+          })),
+        };
+        const isLive = (memory: number, time: number): boolean => {
+          if (owners[memory] !== memory || memory - 1 > time) return false;
+          const isReadLater = reads.some(
+            (read, at) => at >= time && read.some((value) => owners[value] === memory),
+          );
+          const isInput = memory === 0 && !reads.flat().some((value) => owners[value] === 0);
+          return isReadLater || owners[output] === memory || memory - 1 === time || isInput;
+        };
+        const used = steps.map((_, time) =>
+          sizes.reduce((sum, size, id) => sum + (isLive(id, time) ? size : 0), 0),
+        );
+        const found = inferenceMemory({ graph, inputs: [0], output });
+        expect(found.peakBytes).toBe(4 * Math.max(10, ...used));
+        expect(found.activationBytes).toBe(
+          4 * sizes.reduce((sum, size, id) => sum + (owners[id] === id ? size : 0), 0),
+        );
+      }),
+    );
   });
 
   it("counts a view as the memory that it looks at", () => {

@@ -1,7 +1,7 @@
 /** Networks of shapes alone: built in no time and no memory, counted like real ones, and refusing everything else. */
 import { describe, expect, it } from "vitest";
 import { cost, trace, trainingMemory, withoutValues } from "../src/graph/index.ts";
-import { createModel, cspDenseNet } from "../src/models/index.ts";
+import { createModel, cspDenseNet, listModels } from "../src/models/index.ts";
 import { Generator } from "../src/tensor/generator.ts";
 import { manualSeed, memoryReport, ones, rand, zeros } from "../src/tensor/index.ts";
 
@@ -14,6 +14,17 @@ describe("withoutValues", () => {
     expect(trainingMemory(shapes, [[2, 3, 64, 48]])).toEqual(trainingMemory(real, [[2, 3, 64, 48]]));
     expect([...shapes.stateDict()].map(([name, { shape, dtype }]) => [name, shape, dtype])).toEqual(
       [...real.stateDict()].map(([name, { shape, dtype }]) => [name, shape, dtype]),
+    );
+  });
+
+  it.each(listModels())("lets %s be counted: every parameter is found in its graph, each once", (name) => {
+    const network = withoutValues(() => createModel(name));
+    const { parameters, weights, layers } = cost(trace(network, [1, ...network.defaultInput]));
+    expect(parameters).toBe(network.parameterCount());
+    const convolutions = layers.filter(({ kind }) => kind === "convolution" || kind === "linear");
+    expect(weights).toBe(convolutions.reduce((sum, layer) => sum + layer.weights, 0));
+    expect(convolutions.every((layer) => layer.weights > 0 && layer.multiplyAdds >= layer.weights)).toBe(
+      true,
     );
   });
 

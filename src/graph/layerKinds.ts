@@ -98,8 +98,8 @@ export function layerNodes(graph: Graph, inputs: readonly number[]): LayerNode[]
   const dependent = dependentValues(graph, inputs);
   const registry = registeredOps();
   const parametersBehind = (value: number): number[] => {
-    const { parameter, producer } = graph.values[value];
-    if (parameter !== null) return [value];
+    const { trained, producer } = graph.values[value];
+    if (trained) return [value];
     return producer === null || dependent.has(value)
       ? []
       : graph.nodes[producer].inputs.flatMap(parametersBehind);

@@ -39,7 +39,11 @@ function memoryOf(graph: Graph): number[] {
  * Bytes of maps in inference, of a network traced in evaluation mode, where every op writes memory of its own; weights
  * come on top.
  */
-export function inferenceMemory({ graph, inputs, output }: Trace): InferenceMemory {
+export function inferenceMemory({
+  graph,
+  inputs,
+  output,
+}: Pick<Trace, "graph" | "inputs" | "output">): InferenceMemory {
   const memory = memoryOf(graph);
   const bytes = (id: number) => sizeOf(graph.values[id].shape) * bytesPerElement(graph.values[id].dtype);
   const nodes = layerNodes(graph, inputs).map(({ node }) => node);
@@ -49,7 +53,8 @@ export function inferenceMemory({ graph, inputs, output }: Trace): InferenceMemo
   lastUse.set(memory[output], graph.nodes.length);
   const dying = new Map<number, number[]>();
   for (const id of maps) {
-    const last = lastUse.get(id) ?? -1;
+    // What nobody reads goes at once; an input stays with who gave it.
+    const last = lastUse.get(id) ?? graph.values[id].producer ?? -1;
     dying.set(last, [...(dying.get(last) ?? []), id]);
   }
   let live = inputs.reduce((total, id) => total + bytes(id), 0);
