@@ -17,7 +17,7 @@ import {
   type PeleeNetOptions,
   peleeNet,
 } from "../src/models/index.ts";
-import { BatchNorm2d } from "../src/nn/index.ts";
+import { BatchNorm2d, foldForInference } from "../src/nn/index.ts";
 import { tensor } from "../src/tensor/index.ts";
 import { expectClose, restore, type StoredTensor } from "./support/pytorchFixtures.ts";
 
@@ -125,6 +125,12 @@ describe.each(fixture.cases)("$name", ({ model, seed, logits, evalLogits, loss, 
         expect(Math.abs(projections[i] - expected), `${name} ${i}`).toBeLessThan(tolerance.gradients * scale);
       });
     });
-    expectClose("logits in evaluation", network.eval().forward(images), evalLogits, tolerance.values);
+    network.eval();
+    expectClose("logits in evaluation", network.forward(images), evalLogits, tolerance.values);
+    const folded = foldForInference(network);
+    expectClose("logits once folded", folded.forward(images), evalLogits, tolerance.values);
+    // Post-activated norms all go; what stands before its convolution stays.
+    const norms = [...folded.namedModules().values()].filter((module) => module instanceof BatchNorm2d);
+    expect(norms.length > 0).toBe(model.kind.endsWith("elastic"));
   });
 });

@@ -59,6 +59,16 @@ describe("the catalog", () => {
     );
   });
 
+  it("knows at compile time which options a model has, and what it makes", () => {
+    withoutValues(() => {
+      expect(createModel("peleenet").features.namedChildren().has("stemblock")).toBe(true);
+      // @ts-expect-error DenseNet-121 has no fusion.
+      expect(() => createModel("densenet-121", { fusion: "first" })).toThrow("has no option fusion");
+      // @ts-expect-error There is no such fusion.
+      expect(() => createModel("csp-peleenet", { fusion: "middle" })).toThrow('fusion "middle"');
+    });
+  });
+
   it("passes options on, and makes networks that start with values of their own", () => {
     const network = createModel("csp-peleenet", {
       classes: 200,
@@ -121,7 +131,7 @@ describe.each(names)("%s", (name) => {
         expect(maps.map((map) => map.shape)).toEqual(
           featureInfo.map((map) => [2, map.channels, height / map.reduction, width / map.reduction]),
         );
-        expect(shapes.forward(zeros([2, channels, height, width])).shape).toEqual([2, 1000]);
+        expect(shapes.forwardHead(maps[maps.length - 1]).shape).toEqual([2, 1000]);
       });
   });
 
@@ -149,17 +159,18 @@ describe.each(names)("%s", (name) => {
   });
 
   it("gets a classifier for other classes", () => {
-    const network: Network = withoutValues(() => createModel(name).eval());
-    const before = network.parameterCount();
-    const inputs = network.classifier.weight.shape[1];
-    withoutValues(() => network.resetClassifier(10));
-    expect(network.classes).toBe(10);
-    expect(before - network.parameterCount()).toBe((1000 - 10) * (inputs + 1));
-    expect(network.training || network.classifier.training).toBe(false);
-    expect([...network.stateDict().keys()]).toEqual([...shapes.stateDict().keys()]);
-    const logits = withoutValues(() => network.forward(zeros([1, ...network.defaultInput])).shape);
-    expect(logits).toEqual([1, 10]);
-    expect(() => network.resetClassifier(0)).toThrow("classes 0 must be a positive integer");
+    const names = [...shapes.stateDict().keys()];
+    const before = shapes.parameterCount();
+    const inputs = shapes.classifier.weight.shape[1];
+    withoutValues(() => shapes.resetClassifier(10));
+    expect(shapes.classes).toBe(10);
+    expect(before - shapes.parameterCount()).toBe((1000 - 10) * (inputs + 1));
+    expect(shapes.classifier.training).toBe(false);
+    expect([...shapes.stateDict().keys()]).toEqual(names);
+    const { channels } = featureInfo[featureInfo.length - 1];
+    const logits = withoutValues(() => shapes.forwardHead(zeros([1, channels, 2, 3])));
+    expect(logits.shape).toEqual([1, 10]);
+    expect(() => shapes.resetClassifier(0)).toThrow("classes 0 must be a positive integer");
   });
 });
 
