@@ -1,17 +1,22 @@
 /** Whole networks: gradient paths, timestamps and sources, what crosses between stages, and what it costs to count. */
 import { execFileSync } from "node:child_process";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { concat, slice, split } from "../src/autograd/index.ts";
 import {
   analyzeStage,
   gradientArrivals,
   log10,
   networkStructure,
+  stageStructure,
   summarizeArrivals,
 } from "../src/gradflow/index.ts";
 import { trace, withoutValues } from "../src/graph/index.ts";
 import { createModel, cspDenseNet, densenet, type Network } from "../src/models/index.ts";
 import { Conv2d, Module, Sequential } from "../src/nn/index.ts";
+import { zeros } from "../src/tensor/create.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
+import { bruteForce } from "./support/bruteForce.ts";
 import { ResidualBlock } from "./support/userStages.ts";
 
 const build = (name: string, options?: object): Network => withoutValues(() => createModel(name, options));
@@ -134,6 +139,27 @@ describe("timestamps and sources", () => {
     expect(arrivalsOf(new Tail()).arrivals.map(({ combination }) => combination)).toEqual([0, 0]);
   });
 
+  it("go on through the parts of a map: who reads a part of it sends its gradient to the layer that made all of it", () => {
+    class Parted extends Module {
+      readonly first = new Conv2d(8, 8, 1);
+      readonly second = new Conv2d(4, 4, 1);
+      readonly third = new Conv2d(8, 8, 1);
+      override forward(x: Tensor): Tensor {
+        const [a, b] = split(this.first.forward(x), 2, 1);
+        return this.third.forward(concat([a, this.second.forward(b)], 1));
+      }
+    }
+    const { stage, arrivals } = arrivalsOf(new Parted());
+    expect(arrivals.map(({ sources, times, paths }) => [sources, times, paths])).toEqual([
+      [[1, 2], [[2, 3]], 2n],
+      [[2], [[2, 2]], 1n],
+      [[null], [[1, 1]], 1n],
+    ]);
+    // The input's paths lead through the first layer, whose map is read in parts alone.
+    const [input] = stageStructure(stage).paths;
+    expect(input).toMatchObject({ count: 2n, shortest: 2, longest: 3 });
+  });
+
   it("have nothing for a layer that leads nowhere", () => {
     class DeadEnd extends Module {
       readonly a = new Conv2d(8, 8, 1);
@@ -156,6 +182,99 @@ describe("timestamps and sources", () => {
     });
     expect(summarizeArrivals(stage, arrivals).layers).toBe(1);
   });
+});
+
+interface Gene {
+  readonly op: "conv" | "concat" | "sum" | "slice";
+  readonly reads: readonly number[];
+  readonly number: number;
+}
+
+/** A random network of 3x3 convolutions, concatenations, sums, and slices of what convolutions made. */
+class SlicedNetwork extends Module {
+  readonly genes: readonly Gene[];
+  constructor(genes: readonly Gene[]) {
+    super();
+    this.genes = genes;
+    // The widths are those of the values, which only running it tells.
+    withoutValues(() => this.run(zeros([1, 4, 2, 2]), (i, width) => this.addModule(`conv${i}`, conv(width))));
+  }
+  run(x: Tensor, convolution: (step: number, width: number) => Module): Tensor {
+    const values = [{ value: x, isMap: true }];
+    const unread = new Set([0]);
+    this.genes.forEach(({ op, reads, number }, i) => {
+      const chosen = reads.map((n) => n % values.length);
+      const [first] = chosen;
+      const width = (at: number) => values[at].value.shape[1];
+      const isSlice = op === "slice" && values[first].isMap && width(first) > 1;
+      const used =
+        op === "sum" ? chosen.filter((at) => width(at) === width(first)) : op === "concat" ? chosen : [first];
+      const read = used.map((at) => values[at].value);
+      const cut = number % (isSlice ? width(first) : 1);
+      const value = {
+        conv: () => convolution(i, width(first)).forward(read[0]),
+        concat: () => concat(read, 1),
+        sum: () => read.reduce((a, b) => a.add(b)),
+        slice: () => (isSlice ? slice(read[0], 1, cut, width(first)) : read[0]),
+      }[op]();
+      if (value === read[0]) return;
+      for (const at of used) unread.delete(at);
+      values.push({ value, isMap: op === "conv" || op === "slice" });
+      unread.add(values.length - 1);
+    });
+    return concat(
+      [...unread].map((at) => values[at].value),
+      1,
+    );
+  }
+  override forward(x: Tensor): Tensor {
+    const convs = this.namedChildren();
+    return this.run(x, (i) => convs.get(`conv${i}`) ?? this);
+  }
+}
+
+const conv = (width: number) => new Conv2d(width, 4, 3, { padding: 1 });
+
+const genes: fc.Arbitrary<Gene[]> = fc.array(
+  fc.record({
+    op: fc.constantFrom<Gene["op"]>("conv", "conv", "concat", "sum", "slice", "slice"),
+    reads: fc.array(fc.nat(999), { minLength: 1, maxLength: 3 }),
+    number: fc.nat(99),
+  }),
+  { minLength: 1, maxLength: 9 },
+);
+
+it("counts the gradient paths of random networks with slices as walking every one of them does", () => {
+  let sliced = 0;
+  fc.assert(
+    fc.property(genes, (list) => {
+      const network = new SlicedNetwork(list);
+      const traced = trace(network, [1, 4, 2, 2]);
+      const { graph, output } = traced;
+      const stage = analyzeStage(traced, { name: "random", paths: [""] });
+      const layers = graph.nodes.filter(({ op }) => op === "conv2d");
+      const expected = bruteForce({
+        graph,
+        contains: () => true,
+        end: output,
+        maps: new Map(layers.map((node) => [node.output, node.modulePath])),
+        layerOf: ({ op, modulePath }) => (op === "conv2d" ? modulePath : null),
+      });
+      for (const { layer, times, paths, sources } of gradientArrivals(stage)) {
+        const { modulePath } = stage.layers[layer];
+        const walked = expected.paths.get(modulePath);
+        expect(
+          times.flatMap(([from, to]) => Array.from({ length: to - from + 1 }, (_, i) => from + i)),
+        ).toEqual(walked?.lengths.map((length) => length + 1));
+        expect(paths).toBe(BigInt(walked?.distinct ?? -1));
+        const names = sources.map((source) => (source === null ? "end" : stage.layers[source].modulePath));
+        expect(names.sort()).toEqual(expected.stops.get(modulePath));
+      }
+      sliced += stage.maps.filter(({ part }) => part && stage.maps[part.of].layer !== null).length;
+    }),
+    { numRuns: 200 },
+  );
+  expect(sliced).toBeGreaterThan(20);
 });
 
 it("takes the logarithm of integers of any size", () => {

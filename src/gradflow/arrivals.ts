@@ -7,7 +7,7 @@
  * This is the other side of the gradient set: S(w) is what a layer reads, these are the consumers of what it makes.
  */
 import { mapsOf, type Reading } from "./reading.ts";
-import type { Stage } from "./stage.ts";
+import { type Stage, wholeOf } from "./stage.ts";
 
 /** What arrives at one layer, for the gradient of its weight. */
 export interface Arrival {
@@ -30,21 +30,22 @@ export interface Arrival {
   readonly combination: number;
 }
 
-/** One row a layer, in the order of execution, counted by dynamic programming. */
+/** One row a layer, in the order of execution, counted by dynamic programming. Who reads a part of a map reads the map. */
 export function gradientArrivals(stage: Stage): Arrival[] {
   const { layers, maps, output } = stage;
   const readers: (number | null)[][] = maps.map(() => []);
   // A set bit t: gradients arrive at what the layer makes after t layers.
   const times = maps.map(() => 0n);
   const paths = maps.map(() => 0n);
-  for (const map of output ? mapsOf(output) : []) {
+  const wholes = (some: readonly number[]): Set<number> => new Set(some.map((map) => wholeOf(stage, map)));
+  for (const map of wholes(output ? mapsOf(output) : [])) {
     times[map] = 1n;
     paths[map] = 1n;
     readers[map].push(null);
   }
   for (let layer = layers.length - 1; layer >= 0; layer--) {
     const { sources, output: made } = layers[layer];
-    for (const map of sources) {
+    for (const map of wholes(sources)) {
       times[map] |= times[made] << 1n;
       paths[map] += paths[made];
       readers[map].push(layer);

@@ -5,8 +5,8 @@ import { type Arrival, type ArrivalSummary, gradientArrivals, summarizeArrivals 
 import type { Traced } from "./collapse.ts";
 import { type StageEquations, stageEquations } from "./notation.ts";
 import { mapsOf } from "./reading.ts";
-import { analyzeStage, type Stage, type StageSelection } from "./stage.ts";
-import { type PathCount, type StageStructure, stageStructure } from "./structure.ts";
+import { analyzeStage, type Stage, type StageSelection, wholeOf } from "./stage.ts";
+import { type PathCount, type StageStructure, shareGradient, stageStructure } from "./structure.ts";
 
 /** One stage of a network on the level of the paper, with what its maps have to do with the layers behind it. */
 export interface NetworkStage {
@@ -22,7 +22,7 @@ export interface NetworkStage {
 
 /** A feature map that layers of another stage read. */
 export interface Crossing {
-  /** By index, among the maps of the network. */
+  /** By index, among the maps of the network; a part where the other stage reads only that. */
   readonly map: number;
   /** The stage of the layer that makes it; null for the network's input and for layers of no stage (stem, head). */
   readonly from: string | null;
@@ -109,9 +109,9 @@ function acrossBehind(traced: Traced, selection: StageSelection, stage: Stage): 
   const known = new Set(stage.weights.map(({ parameters }) => parameters.join()));
   return further.weights
     .filter(({ parameters }) => !known.has(parameters.join()))
-    .map(({ sources }) => new Set(sources.flatMap((map) => own.get(further.maps[map].made) ?? [])))
-    .filter((read) => [...read].some((map) => stage.maps[map].side === "bypass"))
-    .reduce((sum, read) => sum + dense.filter((sources) => sources.some((map) => read.has(map))).length, 0);
+    .map(({ sources }) => sources.flatMap((map) => own.get(further.maps[map].made) ?? []))
+    .filter((read) => read.some((map) => stage.maps[map].side === "bypass"))
+    .reduce((sum, read) => sum + dense.filter((sources) => shareGradient(stage, sources, read)).length, 0);
 }
 
 function crossingsOf(
@@ -138,7 +138,8 @@ function crossingsOf(
   const leaving = new Set(network.output ? mapsOf(network.output) : []);
   return paths.flatMap((counted): Crossing[] => {
     const { map } = counted;
-    const { layer, shape } = network.maps[map];
+    const { shape } = network.maps[map];
+    const { layer } = network.maps[wholeOf(network, map)];
     const from = layer === null ? null : stageOf[layer];
     const to = [...readers[map]]
       .filter(([stage]) => stage !== from)

@@ -25,8 +25,10 @@ export interface FeatureMap {
   readonly value: number;
   /** The graph value as it was made, before norms and activations. */
   readonly made: number;
-  /** The layer that makes it, by index; null for the stage's input. */
+  /** The layer that makes it, by index; null for the stage's input and for parts. */
   readonly layer: number | null;
+  /** Of a channel slice the map that it is a part of, by index, with its first channel and one past its last. */
+  readonly part: { readonly of: number; readonly from: number; readonly to: number } | null;
 }
 
 /** A weighted layer of a stage, norm and activation collapsed into it: one use of a weight. */
@@ -111,13 +113,14 @@ export function analyzeStage(traced: Traced, selection: StageSelection, options?
   });
   return {
     name: selection.name,
-    maps: collapsed.maps.map(({ layer, value, made }, i) => ({
+    maps: collapsed.maps.map(({ layer, slice, value, made }, i) => ({
       name: names.maps[i],
       shape: graph.values[value].shape,
       side: names.mapSides[i],
       value,
       made,
       layer,
+      part: slice,
     })),
     layers,
     weights: users.map((uses): Weight => {
@@ -147,6 +150,19 @@ function layersByWeight({ layers }: CollapsedStage): number[][] {
     users.set(key, [...(users.get(key) ?? []), layer]);
   });
   return [...users.values()];
+}
+
+/** The map as a whole, where `map` is a part of one. */
+export function wholeOf({ maps }: Stage, map: number): number {
+  return maps[map].part?.of ?? map;
+}
+
+/** Whether two maps have channels in common: they are the same, one is a part of the other, or parts overlap. */
+export function overlap(stage: Stage, a: number, b: number): boolean {
+  if (a === b) return true;
+  if (wholeOf(stage, a) !== wholeOf(stage, b)) return false;
+  const [first, second] = [stage.maps[a].part, stage.maps[b].part];
+  return !first || !second || (first.from < second.to && second.from < first.to);
 }
 
 /** Maps that some layer reads, or that leave the stage: an unsplit input that is only there in parts is left out. */

@@ -4,7 +4,7 @@
  * programming, never by enumeration: the number of paths grows as 2^k.
  */
 import { mapsOf } from "./reading.ts";
-import { readMaps, type Stage, type Weight } from "./stage.ts";
+import { overlap, readMaps, type Stage, type Weight, wholeOf } from "./stage.ts";
 
 /** Weights that a gradient reaches: its reuse. */
 export interface Reuse {
@@ -39,7 +39,7 @@ export interface StageStructure {
   readonly duplicates: number;
   /** The same sum with every term times the map's channels. */
   readonly duplicatesByChannels: number;
-  /** Distinct pairs of one weight of each side that share a gradient. */
+  /** Distinct pairs of one weight of each side that share a gradient, or channels of one. */
   readonly duplicatesAcross: number;
   readonly paths: readonly PathCount[];
   /** Bytes per image of gradient pieces beyond the first of their map: written and added only because it is read again. */
@@ -60,7 +60,7 @@ export function stageStructure(stage: Stage): StageStructure {
     reuse,
     duplicates: sumOf(() => 1),
     duplicatesByChannels: sumOf(({ map }) => stage.maps[map].shape[1]),
-    duplicatesAcross: countAcross(stage.weights),
+    duplicatesAcross: countAcross(stage),
     paths: countPaths(stage, maps, leaving),
     duplicateBytes: reuse.reduce((sum, { map, layers }) => {
       const [, ...extents] = stage.maps[map].shape;
@@ -85,14 +85,19 @@ function reuseOf(stage: Stage, maps: readonly number[]): Reuse[] {
 const areAcross = (a: Weight, b: Weight): boolean =>
   (a.side === "dense" && b.side === "bypass") || (a.side === "bypass" && b.side === "dense");
 
-function countAcross(weights: readonly Weight[]): number {
-  const bypass = weights.filter(({ side }) => side === "bypass").map(({ sources }) => new Set(sources));
-  return weights
-    .filter(({ side }) => side === "dense")
-    .reduce(
-      (sum, { sources }) => sum + bypass.filter((set) => sources.some((map) => set.has(map))).length,
-      0,
-    );
+/** Whether two weights share a gradient, or channels of one: a part of a map is updated with a part of its gradient. */
+export function shareGradient(stage: Stage, a: readonly number[], b: readonly number[]): boolean {
+  return a.some((map) => b.some((other) => overlap(stage, map, other)));
+}
+
+function countAcross(stage: Stage): number {
+  const ofSide = (wanted: Weight["side"]) =>
+    stage.weights.filter(({ side }) => side === wanted).map(({ sources }) => sources);
+  const bypass = ofSide("bypass");
+  return ofSide("dense").reduce(
+    (sum, dense) => sum + bypass.filter((other) => shareGradient(stage, dense, other)).length,
+    0,
+  );
 }
 
 /**
@@ -109,16 +114,20 @@ export function duplicatePairs({ weights }: Stage, reuse: readonly Reuse[]): Dup
   );
 }
 
-/** A map's paths: one where it leaves the stage itself, and those of every layer that reads it, one layer longer. */
+/**
+ * A map's paths: one where it leaves the stage itself, and those of every layer that reads it, one layer longer. Who
+ * reads a part of a map reads the map, too.
+ */
 function countPaths(stage: Stage, maps: readonly number[], leaving: ReadonlySet<number>): PathCount[] {
-  const known = stage.maps.map((_, map) =>
-    leaving.has(map) ? { count: 1n, shortest: 0, longest: 0 } : { count: 0n, shortest: 0, longest: 0 },
-  );
+  const withWholes = (some: Iterable<number>): Set<number> =>
+    new Set([...some].flatMap((map) => [map, wholeOf(stage, map)]));
+  const ends = withWholes(leaving);
+  const known = stage.maps.map((_, map) => ({ count: ends.has(map) ? 1n : 0n, shortest: 0, longest: 0 }));
   // From the last layer to the first: what a layer makes is complete before what it reads.
   for (const { sources, output } of [...stage.layers].reverse()) {
     const through = known[output];
     if (through.count === 0n) continue;
-    for (const map of sources) {
+    for (const map of withWholes(sources)) {
       const { count, shortest, longest } = known[map];
       known[map] = {
         count: count + through.count,
