@@ -8,7 +8,6 @@ import { openDevice } from "./device.ts";
 import type { DeviceOptions } from "./options.ts";
 import { measureTiles, storedTiles, storeTiles } from "./tuning.ts";
 
-export { DeviceError, DeviceLostError, WebGpuUnavailableError } from "./errors.ts";
 export type { DeviceOptions } from "./options.ts";
 
 export interface WebGpuBackendOptions extends DeviceOptions {

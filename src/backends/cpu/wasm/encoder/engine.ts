@@ -38,5 +38,5 @@ export interface WebAssemblyEngine {
 
 /** Undefined where the engine has none, or was started without (`node --jitless`). */
 export const webAssembly: WebAssemblyEngine | undefined = (
-  globalThis as { readonly WebAssembly?: WebAssemblyEngine }
+  globalThis as object as { readonly WebAssembly?: WebAssemblyEngine }
 ).WebAssembly;

@@ -11,11 +11,10 @@ function checked(given: number, text: string, from: string): number {
   );
 }
 
+/** In a browser the threads of a page cannot wait for each other as these do, so there it is one. */
 function available(): number {
-  if (typeof process !== "undefined" && process.getBuiltinModule)
-    return process.getBuiltinModule("node:os").availableParallelism();
-  const { navigator } = globalThis as { readonly navigator?: { readonly hardwareConcurrency?: number } };
-  return navigator?.hardwareConcurrency ?? 1;
+  if (typeof process === "undefined") return 1;
+  return process.getBuiltinModule?.("node:os").availableParallelism() ?? 2;
 }
 
 /**
