@@ -7,20 +7,29 @@ import {
   backward,
   batchNorm,
   dropout,
+  exp,
   gather,
   greater,
+  log,
   logSoftmax,
   logSumExp,
   max,
   maxPool2d,
+  mish,
   mul as multiply,
   neg,
+  pow,
   relu,
   scatterAdd,
+  sigmoid,
+  silu,
   slice,
   softmax,
+  softplus,
+  sqrt,
   sub,
   sum,
+  tanh,
   transpose,
   upsample,
 } from "../src/autograd/index.ts";
@@ -34,6 +43,10 @@ import { Parameter } from "../src/nn/parameter.ts";
 import { softwareWebGpu } from "./support/webgpu.ts";
 
 const options = softwareWebGpu();
+
+const { NaN: nan, POSITIVE_INFINITY: inf } = Number;
+
+const pow3 = (x: Tensor): Tensor => pow(x, 3);
 
 /** Pseudo-random numbers around `mean`, rounded to f32. */
 function noise(length: number, mean = 0, seed = 1): Float32Array {
@@ -173,7 +186,6 @@ describe.skipIf(!options)("WebGPU kernels", async () => {
   });
 
   describe("NaN and infinities as on the CPU", () => {
-    const { NaN: nan, POSITIVE_INFINITY: inf } = Number;
     const lines = [
       [1, nan, 3, nan],
       [-inf, -inf, -inf, -inf],
@@ -212,6 +224,64 @@ describe.skipIf(!options)("WebGPU kernels", async () => {
       expect(await argmax(x).item()).toBe(150_001);
       expect(await logSumExp(x).item()).toBeNaN();
     });
+  });
+
+  it("computes functions to a few millionths, near their zeros and far out", async () => {
+    const points = [
+      -104,
+      -20,
+      -6.9,
+      -1,
+      -1e-4,
+      -0,
+      0,
+      1e-4,
+      0.5,
+      0.999,
+      1.0001,
+      1.39,
+      1.41,
+      7,
+      88.7,
+      89,
+      1e30,
+      inf,
+    ];
+    for (const fn of [exp, log, sqrt, tanh, sigmoid, softplus, mish, silu, pow3]) {
+      const found = await fn(onDevice(points, [points.length])).data();
+      const host = fn(tensor(Float64Array.from(points, Math.fround), { dtype: "f64" })).dataSync();
+      const wrong = points.flatMap((x, i) => {
+        // What overflows f32, and what falls below its normal numbers.
+        const expected = Math.fround(host[i]);
+        const isRight =
+          Object.is(found[i], expected) ||
+          Math.abs(found[i] - expected) <= 4e-6 * Math.abs(expected) + 1.2e-38;
+        return isRight ? [] : [`${fn.name}(${x}) is ${found[i]}, not ${expected}`];
+      });
+      expect(wrong).toEqual([]);
+    }
+  });
+
+  it("turns floats into integers as typed arrays do", async () => {
+    const values = [
+      nan,
+      inf,
+      -inf,
+      3e9,
+      -3e9,
+      2 ** 31,
+      -(2 ** 31),
+      1e10,
+      1e38,
+      300.7,
+      -1.5,
+      -300,
+      2 ** 24 + 2,
+    ];
+    for (const dtype of ["i32", "u8", "bool"] as const)
+      expect(await onDevice(values, [values.length]).to(dtype).data()).toEqual(
+        tensor(values).to(dtype).dataSync(),
+      );
   });
 
   it("wraps bytes before the next op sees them", async () => {
