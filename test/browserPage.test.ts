@@ -44,34 +44,38 @@ describe.skipIf(!executablePath)("the example page", () => {
   it.each([
     ["webgpu", /on WebGPU: .*swiftshader/],
     ["cpu", /on the processor$/],
-  ])("trains on %s", async (backend, device) => {
-    const page = await browser.newPage();
-    const complaints: string[] = [];
-    const requests: string[] = [];
-    page.on("console", (message) => {
-      if (message.type() === "error" || message.type() === "warning") complaints.push(message.text());
-    });
-    page.on("pageerror", (error) => complaints.push(error.message));
-    page.on("request", (request) => requests.push(new URL(request.url()).hostname));
-    await page.goto(server.resolvedUrls?.local[0] ?? "");
-    await page.selectOption("select[name=backend]", backend);
-    await page.fill("input[name=steps]", "1");
-    await page.fill("input[name=batchSize]", "2");
-    await page.click("button[type=submit]");
-    const status = page.locator("#status");
-    await status.filter({ hasText: /^(Done|Failed)/ }).waitFor({ timeout: 150_000 });
-    expect(await status.textContent()).toMatch(/^Done: 1 steps in /);
-    expect(await status.textContent()).toMatch(device);
-    expect(await page.getAttribute("#loss", "aria-label")).toMatch(
-      /now DenseNet \d\.\d{3}, CSPDenseNet \d\.\d{3}$/,
-    );
-    const cells = await page.locator("#similarity-CSPDenseNet td").allTextContents();
-    expect(cells).toHaveLength(16);
-    expect(cells[0]).toBe("1.00");
-    expect(complaints).toEqual([]);
-    expect(new Set(requests)).toEqual(new Set(["127.0.0.1"]));
-    await page.close();
-  }, 180_000);
+  ])(
+    "trains on %s",
+    async (backend, device) => {
+      const page = await browser.newPage();
+      const complaints: string[] = [];
+      const requests: string[] = [];
+      page.on("console", (message) => {
+        if (message.type() === "error" || message.type() === "warning") complaints.push(message.text());
+      });
+      page.on("pageerror", (error) => complaints.push(error.message));
+      page.on("request", (request) => requests.push(new URL(request.url()).hostname));
+      await page.goto(server.resolvedUrls?.local[0] ?? "");
+      await page.selectOption("select[name=backend]", backend);
+      await page.fill("input[name=steps]", "1");
+      await page.fill("input[name=batchSize]", "2");
+      await page.click("button[type=submit]");
+      const status = page.locator("#status");
+      await status.filter({ hasText: /^(Done|Failed)/ }).waitFor({ timeout: 150_000 });
+      expect(await status.textContent()).toMatch(/^Done: 1 steps in /);
+      expect(await status.textContent()).toMatch(device);
+      expect(await page.getAttribute("#loss", "aria-label")).toMatch(
+        /now DenseNet \d\.\d{3}, CSPDenseNet \d\.\d{3}$/,
+      );
+      const cells = await page.locator("#similarity-CSPDenseNet td").allTextContents();
+      expect(cells).toHaveLength(16);
+      expect(cells[0]).toBe("1.00");
+      expect(complaints).toEqual([]);
+      expect(new Set(requests)).toEqual(new Set(["127.0.0.1"]));
+      await page.close();
+    },
+    180_000,
+  );
 
   it("stops when asked to", async () => {
     const page = await browser.newPage();
