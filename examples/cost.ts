@@ -19,7 +19,7 @@ import {
   renderCostTable,
 } from "../src/cost/index.ts";
 import { DataError } from "../src/data/index.ts";
-import { type CountingRule, countingRules } from "../src/graph/index.ts";
+import { type CountingRule, countingRules, summary, withoutValues } from "../src/graph/index.ts";
 import { writeFilesAtomically } from "../src/io/atomicFiles.ts";
 import { FileFormatError } from "../src/io/index.ts";
 import { createModel, listModels, modelEntry } from "../src/models/index.ts";
@@ -33,6 +33,7 @@ interface Options {
   readonly quiet?: boolean;
   readonly json?: boolean;
   readonly list?: boolean;
+  readonly modules?: number;
 }
 
 const names = (text: string): string[] =>
@@ -60,6 +61,11 @@ const command = new Command("cost")
       .default("darknet"),
   )
   .option("--out <folder>", "where cost.html and cost.json go", "reports")
+  .option(
+    "--modules <depth>",
+    "print every model's modules too, with shapes and parameters, so many levels deep",
+    wholeNumber({ least: 1, example: 2 }),
+  )
   .option("--quiet", "no table")
   .option("--json", "print the figures as JSON on stdout, and the table on stderr")
   .option("--list", "print the models' names and what they are, and end")
@@ -98,6 +104,20 @@ function countModel(name: string, { input, rule }: Options): CountedNetwork {
   return asUsage(`--input ${input} for ${name}`, () => countNetwork(name, build, { rule, size: input }));
 }
 
+/** The module trees of the models among the networks; a cfg has layers only, which the page lists. */
+function moduleTrees({ model, modules, input }: Options, columns: number): string {
+  if (modules === undefined) return "";
+  const trees = model
+    .filter((name) => !name.endsWith(".cfg"))
+    .flatMap((name) => {
+      const network = withoutValues(() => createModel(name));
+      const [channels, height, width] = network.defaultInput;
+      const shape = [1, channels, input ?? height, input ?? width];
+      return ["", name, ...summary(network, shape, { depth: modules }).lines({ columns })];
+    });
+  return `${trees.join("\n")}\n`;
+}
+
 async function main(): Promise<number> {
   const options: Options = command.parse().opts();
   if (options.list) {
@@ -123,7 +143,8 @@ async function main(): Promise<number> {
   if (options.json) process.stdout.write(text);
   if (options.quiet) return 0;
   const people = options.json ? process.stderr : process.stdout;
-  people.write(renderCostTable(report, people.columns || 100));
+  const columns = people.columns || 100;
+  people.write(renderCostTable(report, columns) + moduleTrees(options, columns));
   people.write(`\nFigures: ${page} (open it in a browser), ${data}\n`);
   return 0;
 }

@@ -190,7 +190,13 @@ describe("examples/cost.ts", () => {
   it("counts models and cfg files together, and writes page and data", async () => {
     const file = path.join(folder, "small.cfg");
     writeFileSync(file, cfg);
-    const { stdout, stderr } = await run("--model", `resnext-50-darknet,csp-resnext-50,${file}`, "--json");
+    const { stdout, stderr } = await run(
+      "--model",
+      `resnext-50-darknet,csp-resnext-50,${file}`,
+      "--json",
+      "--modules",
+      "1",
+    );
     const report = JSON.parse(stdout);
     expect(readFileSync(path.join(folder, "cost.json"), "utf8")).toBe(stdout);
     expect(report.networks.map(({ name }: CountedNetwork) => name)).toEqual([
@@ -200,6 +206,7 @@ describe("examples/cost.ts", () => {
     const traffic = report.networks.map(({ inputOutput }: CountedNetwork) => (inputOutput / 1e6).toFixed(1));
     expect(traffic.slice(0, 2)).toEqual(["34.4", "32.6"]);
     expect(stderr).toContain("csp-resnext-50 against resnext-50-darknet");
+    expect(stderr).toMatch(/Network on \[1, 3, 256, 256\]\n.*\n.*\nfeatures +Sequential +\[1, 2048, 8, 8\]/);
     expect(isWellFormed(readFileSync(path.join(folder, "cost.html"), "utf8"))).toBe(true);
   });
 
