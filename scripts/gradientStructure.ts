@@ -181,9 +181,10 @@ What comes out:
   In the paper's own fusion-first networks the sides meet in the first layers of the next stage.
 - Inside the dense side gradients are reused as in a DenseNet, for every γ. What γ changes is how many channels that
   concerns, and so the bytes: from γ = 0.25 to 0.75 they fall, the counts stay.
-- Partial stages do not have fewer gradient paths: those of the dense side are as many as in the plain network, and the
-  side that goes around adds its own. Two transitions a stage make the nearest way to the farthest layer longer (DenseNet
-  6, transition → concatenation → transition 8, PeleeNet 8 and 12), fusion last makes it shorter than two do.
+- Partial stages of as many layers do not have fewer gradient paths: those of the dense side are as many as in the plain
+  stage, and the side that goes around adds its own. (The paper's CSPPeleeNet has fewer layers than PeleeNet.) Two
+  transitions a stage make the nearest way to the farthest layer longer: 8 layers instead of DenseNet's 6, 12 instead of
+  PeleeNet's 8.
 - The layers of a stage have fewer sources in common where the sides are kept apart (0.45 instead of 0.50, PeleeNet 0.35
   instead of 0.47); with fusion first they have as many as without sides, or more (0.50 and 0.50).
 

@@ -1,4 +1,5 @@
 /** Equations and counts where weights are not one to a layer: used again, in loops, in functional code, or not learnt. */
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { add, concat, conv2d, matmul, mul, relu, split, sub, transpose } from "../src/autograd/index.ts";
 import { analyzeStage, stageEquations, stageOutput, stageStructure } from "../src/gradflow/index.ts";
@@ -6,6 +7,7 @@ import { trace } from "../src/graph/index.ts";
 import { BatchNorm2d, Conv2d, foldForInference, Module, Parameter, Sequential } from "../src/nn/index.ts";
 import { ones, randn } from "../src/tensor/create.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
+import { bruteForce } from "./support/bruteForce.ts";
 import { PostActivationDense } from "./support/userStages.ts";
 
 const stageOf = (module: Module, shape: readonly number[] = [2, 8, 6, 5], paths = [""]) =>
@@ -118,6 +120,116 @@ describe("a weight that is used again", () => {
       "w_2' = f(w_2, g_1)",
     ]);
   });
+});
+
+interface Gene {
+  readonly op: "conv" | "concat" | "sum" | "gate";
+  readonly reads: readonly number[];
+  /** Which of the convolutions that fit is used: an old one, or, the last choice, a new one. */
+  readonly choice: number;
+}
+
+/** A random network whose convolutions, 3x3 to 2 channels, may be used again wherever their width fits. */
+class Reusing extends Module {
+  readonly convs: Conv2d[] = [];
+  readonly steps: { op: Gene["op"]; reads: number[]; conv: number }[] = [];
+  constructor(genes: readonly Gene[]) {
+    super();
+    const widths = [2];
+    for (const { op, reads, choice } of genes) {
+      const chosen = reads.map((n) => n % widths.length);
+      const width = widths[chosen[0]];
+      const same = chosen.filter((i) => widths[i] === width);
+      const fitting = this.convs.flatMap(({ inChannels }, i) => (inChannels === width ? [i] : []));
+      let conv = -1;
+      if (op === "conv") {
+        const pick = choice % (fitting.length + 1);
+        conv = fitting[pick] ?? this.convs.push(new Conv2d(width, 2, 3, { padding: 1 })) - 1;
+      }
+      const used = op === "concat" ? chosen : op === "conv" ? [chosen[0]] : same;
+      this.steps.push({ op, reads: used, conv });
+      widths.push(op === "conv" ? 2 : op === "concat" ? used.reduce((sum, i) => sum + widths[i], 0) : width);
+    }
+  }
+  override forward(x: Tensor): Tensor {
+    const values = [x];
+    for (const { op, reads, conv } of this.steps) {
+      const read = reads.map((i) => values[i]);
+      if (op === "conv") values.push(this.convs[conv].forward(read[0]));
+      else if (op === "concat") values.push(concat(read, 1));
+      else values.push(read.reduce((a, b) => (op === "sum" ? add(a, b) : mul(a, b))));
+    }
+    return concat(values, 1);
+  }
+}
+
+it("counts random networks that use their weights again as walking back from every use does", () => {
+  const genes: fc.Arbitrary<Gene[]> = fc.array(
+    fc.record({
+      op: fc.constantFrom<Gene["op"]>("conv", "conv", "conv", "concat", "sum", "gate"),
+      reads: fc.array(fc.nat(999), { minLength: 1, maxLength: 3 }),
+      choice: fc.nat(99),
+    }),
+    { minLength: 2, maxLength: 10 },
+  );
+  let shared = 0;
+  fc.assert(
+    fc.property(genes, (list) => {
+      const traced = trace(new Reusing(list), [1, 2, 3, 2]);
+      const { graph, inputs, output } = traced;
+      const convs = graph.nodes.filter(({ op }) => op === "conv2d");
+      const named = new Map([
+        [inputs[0], "input"],
+        ...convs.map((node) => [node.output, `map ${node.id}`] as const),
+      ]);
+      /** The maps behind a value, as far as convolutions. */
+      const behind = (value: number): string[] => {
+        const name = named.get(value);
+        const { producer } = graph.values[value];
+        return name ? [name] : producer === null ? [] : graph.nodes[producer].inputs.flatMap(behind);
+      };
+      const expected = new Map<string, Set<string>>();
+      for (const { modulePath, inputs: read } of convs) {
+        const known = expected.get(modulePath) ?? new Set();
+        expected.set(modulePath, new Set([...known, ...behind(read[0])]));
+      }
+      const walked = bruteForce({
+        graph,
+        contains: () => true,
+        end: output,
+        maps: named,
+        layerOf: ({ op, id }) => (op === "conv2d" ? `layer ${id}` : null),
+      });
+
+      const stage = analyzeStage(traced, { name: "random", paths: [""] });
+      const nameOf = (map: number) => {
+        const { layer } = stage.maps[map];
+        return layer === null ? "input" : `map ${stage.layers[layer].node}`;
+      };
+      const found = stage.weights.map(
+        ({ modulePath, sources }) => [modulePath, new Set(sources.map(nameOf))] as const,
+      );
+      expect(new Map(found)).toEqual(expected);
+      const { reuse, duplicates, duplicatesByChannels, paths } = stageStructure(stage);
+      for (const { map, weights, layers } of reuse) {
+        const users = [...expected.values()].filter((sources) => sources.has(nameOf(map)));
+        expect(weights).toHaveLength(users.length);
+        const stops = walked.stops.get(nameOf(map))?.filter((stop) => stop !== "end");
+        expect(layers.map((layer) => `layer ${stage.layers[layer].node}`).sort()).toEqual(stops);
+      }
+      const again = (name: string) => {
+        const users = [...expected.values()].filter((sources) => sources.has(name)).length;
+        return Math.max(0, users - 1);
+      };
+      const total = [...named.values()].reduce((sum, name) => sum + again(name), 0);
+      expect([duplicates, duplicatesByChannels]).toEqual([total, 2 * total]);
+      for (const { map, count } of paths)
+        expect(count).toBe(BigInt(walked.paths.get(nameOf(map))?.distinct ?? -1));
+      shared += stage.layers.length - stage.weights.length;
+    }),
+    { numRuns: 200 },
+  );
+  expect(shared).toBeGreaterThan(100);
 });
 
 describe("functional code", () => {
