@@ -79,6 +79,7 @@ describe("readCfg", () => {
     expect(shapes("[maxpool]\nsize=3\nstride=2\npadding=0\n")).toEqual([[4, 3, 3]]);
     expect(shapes("[maxpool]\nstride=3\n")).toEqual([[4, 3, 3]]);
     expect(shapes("[maxpool]\nsize=2\nstride_x=2\nstride_y=1\n")).toEqual([[4, 8, 4]]);
+    expect(shapes("[convolutional]\nsize=1\npadding=1\ndilation=2\n")).toEqual([[1, 10, 10]]);
   });
 
   it("knows where each section starts", () => {

@@ -134,6 +134,11 @@ describe("loadDarknetWeights", () => {
     ],
     ["one too many", () => write(42), /holds 42 floats, 1 more than the 41/],
     ["the first two layers alone", () => write(26), /stops exactly after layer 1; pass \{ cutoff: 2 \}/],
+    [
+      "a part of the first layer",
+      () => write(12),
+      /holds 12 floats, 29 fewer than the 41 of the cfg: it is the file of another network, or was cut off/,
+    ],
     ["no floats", () => write(0), /holds 0 floats, 41 fewer/],
     [
       "half a float",
