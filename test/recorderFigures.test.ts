@@ -123,6 +123,16 @@ describe("stage figures", () => {
       });
       const mean = cosines.reduce((sum, value) => sum + value, 0) / cosines.length;
       expect(stage.samples[0].cosine).toBeCloseTo(mean, 12);
+      const meanOver = (figure: (sample: (typeof all)[number]) => number | null) =>
+        all.reduce((sum, sample) => sum + (figure(sample) ?? NaN), 0) / all.length;
+      expect(stage.samples[0].energyRatio).toBeCloseTo(
+        meanOver(({ sharedEnergy, norms }) => (sharedEnergy ?? NaN) * norms.length),
+        12,
+      );
+      expect(stage.samples[0].rankShare).toBeCloseTo(
+        meanOver(({ effectiveRank, norms }) => (effectiveRank ?? NaN) / norms.length),
+        12,
+      );
       expect(stage.summaries.cosine).toMatchObject({ count: 1, missing: 0, mean: stage.samples[0].cosine });
       const energy = all
         .flatMap(({ norms }) => norms)

@@ -9,6 +9,7 @@ import { stageEquations } from "./notation.ts";
 import type { MeasuredStage } from "./recording/samples.ts";
 import {
   type GradientReuseReport,
+  type ReportSeedRun,
   type ReportStage,
   type ReportVariant,
   reportSchemaVersion,
@@ -34,6 +35,10 @@ export interface MeasuredVariant {
     readonly stepMilliseconds: number | null;
     readonly imagesPerSecond: number | null;
   };
+  /** What every seed measured, where there were several: then `training` counts all, and `recorder` is the first's. */
+  readonly seeds?: readonly ReportSeedRun[];
+  /** How its gradient paths were edited, if they were. */
+  readonly counterfactual?: NonNullable<ReportVariant["counterfactual"]>;
 }
 
 /** The report's first part; the rest is worked out. */
@@ -59,7 +64,7 @@ export function buildReport(
     gaps: [
       ...gaps,
       ...measured.flatMap((variant, i) => sampleGaps(stagesOf(variant), `variants[${i}]`)),
-      ...comparisonGaps(comparison),
+      ...comparisonGaps(comparison, variants),
     ],
   };
 }
@@ -86,6 +91,8 @@ function reportVariant(variant: MeasuredVariant): ReportVariant {
     stages: variant.stages.map((selection) =>
       reportStage(analyzeStage(traced, selection), samples.get(selection.name)),
     ),
+    ...(variant.seeds ? { seeds: [...variant.seeds] } : {}),
+    ...(variant.counterfactual ? { counterfactual: variant.counterfactual } : {}),
   };
 }
 

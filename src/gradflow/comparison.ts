@@ -1,11 +1,12 @@
 /** The rows of the report's comparison: one measure each, one value per variant. */
+import { type Summary, summarize } from "./measures/index.ts";
 import {
-  cosineOverTraining,
   duplicateTotals,
   type GradientReuseReport,
   mean,
   type ReportComparisonRow,
-  type ReportPieceSample,
+  type ReportSeedRun,
+  type ReportStageSample,
   type ReportVariant,
   wilsonInterval,
 } from "./report/index.ts";
@@ -21,6 +22,10 @@ interface Measure {
   readonly absent?: string;
   value(variant: ReportVariant): number | null;
   interval?(variant: ReportVariant): Interval | null;
+  /** The value of one seed, where seeds differ: the row then has their mean and its interval. */
+  ofSeed?(run: ReportSeedRun): number | null;
+  /** Counted on the network, whose gradient paths are other ones where they were edited: then it has no value. */
+  readonly onPaths?: boolean;
 }
 
 /** 95 % interval of the mean of values sampled over training steps, by the normal approximation. */
@@ -34,37 +39,30 @@ function intervalOfMean(values: readonly number[]): Interval | null {
 
 const numbers = (values: readonly (number | null)[]): number[] => values.filter((value) => value !== null);
 
-const cosines = ({ stages }: ReportVariant): number[] =>
-  numbers(cosineOverTraining(stages).map(({ value }) => value));
+type Sampled = { readonly samples: readonly ReportStageSample[] };
 
-const sideCorrelations = ({ stages }: ReportVariant): number[] =>
-  numbers(stages.flatMap(({ sides }) => sides?.samples.map(({ correlation }) => correlation) ?? []));
-
-/** The mean over a variant's feature maps of a figure of their pieces, at every sampled step. */
-function overSteps(
-  { stages }: ReportVariant,
-  figure: (sample: ReportPieceSample, pieces: number) => number | null,
-): number[] {
-  const bySteps = new Map<number, (number | null)[]>();
-  for (const { measured } of stages)
-    for (const { consumers, samples } of measured)
-      for (const sample of samples)
-        bySteps.set(sample.step, [...(bySteps.get(sample.step) ?? []), figure(sample, consumers.length)]);
-  return numbers([...bySteps.values()].map(mean));
+/** A row for a figure that is sampled at steps, in every stage. */
+function sampledMeasure(
+  figure: Exclude<keyof ReportStageSample, "step">,
+  about: Pick<Measure, "measure" | "note" | "better" | "absent">,
+): Measure {
+  const values = (stages: readonly Sampled[]) =>
+    numbers(stages.flatMap(({ samples }) => samples.map((sample) => sample[figure])));
+  return {
+    ...about,
+    unit: "ratio",
+    value: ({ stages }) => mean(values(stages)),
+    interval: ({ stages }) => intervalOfMean(values(stages)),
+    ofSeed: ({ stages }) => mean(values(stages)),
+  };
 }
 
-/** n times the shared energy: 1 when a map's n pieces are orthogonal, n when they are copies. */
-const energyRatios = (variant: ReportVariant): number[] =>
-  overSteps(variant, ({ sharedEnergy }, pieces) => sharedEnergy && sharedEnergy * pieces);
-
-const rankShares = (variant: ReportVariant): number[] =>
-  overSteps(variant, ({ effectiveRank }, pieces) => effectiveRank && effectiveRank / pieces);
-
-const sideCkas = ({ stages }: ReportVariant): number[] =>
-  numbers(stages.flatMap(({ sides }) => sides?.samples.map(({ cka }) => cka) ?? []));
-
-const weightCkas = ({ stages }: ReportVariant): number[] =>
-  numbers(stages.flatMap(({ samples }) => samples.map(({ weightCka }) => weightCka)));
+/** Gradient uses beyond the first of each gradient, over all uses: Σ (reuse − 1) / Σ reuse. */
+function duplicateShare({ stages }: ReportVariant): number | null {
+  const reuses = stages.flatMap(({ structure }) => structure.reuse.map(({ count }) => count));
+  const uses = reuses.reduce((sum, count) => sum + count, 0);
+  return uses > 0 ? reuses.reduce((sum, count) => sum + Math.max(0, count - 1), 0) / uses : null;
+}
 
 const mostPaths = ({ stages }: ReportVariant): number | null => {
   const counts = stages.flatMap(({ structure }) => structure.paths.map(({ count }) => Number(count)));
@@ -80,6 +78,7 @@ const measures: readonly Measure[] = [
     value: ({ accuracy }) => accuracy.test,
     interval: ({ accuracy: { correct, testImages } }) =>
       correct === null || testImages === 0 ? null : [...wilsonInterval(correct, testImages)],
+    ofSeed: ({ accuracy }) => accuracy.test,
   },
   {
     measure: "Parameters",
@@ -108,6 +107,7 @@ const measures: readonly Measure[] = [
     note: "most tensor bytes live at one moment of a training step",
     better: "lower",
     value: ({ cost }) => cost.peakBytes,
+    ofSeed: ({ peakBytes }) => peakBytes,
   },
   {
     measure: "Time per step",
@@ -115,6 +115,7 @@ const measures: readonly Measure[] = [
     note: "median of training steps that were not sampled",
     better: "lower",
     value: ({ cost }) => cost.stepMilliseconds,
+    ofSeed: ({ stepMilliseconds }) => stepMilliseconds,
   },
   {
     measure: "Throughput",
@@ -128,13 +129,23 @@ const measures: readonly Measure[] = [
     unit: "count",
     note: "Σ over gradients of (weights reached − 1), all stages; a DenseNet's last stage has no transition, a CSPDenseNet's has",
     better: "lower",
+    onPaths: true,
     value: (variant) => duplicateTotals(variant).total,
+  },
+  {
+    measure: "Duplicate share",
+    unit: "fraction",
+    note: "of all uses of a gradient to update a weight, those beyond the gradient's first, all stages",
+    better: "lower",
+    onPaths: true,
+    value: duplicateShare,
   },
   {
     measure: "Duplicated uses by channels",
     unit: "count",
     note: "the same sum, every term times the map's channels",
     better: "lower",
+    onPaths: true,
     value: (variant) => duplicateTotals(variant).weightedByChannels,
   },
   {
@@ -142,6 +153,7 @@ const measures: readonly Measure[] = [
     unit: "count",
     note: "pairs of weights, one on each side of a stage, that share a gradient",
     better: "lower",
+    onPaths: true,
     value: (variant) => duplicateTotals(variant).acrossSides,
   },
   {
@@ -149,6 +161,7 @@ const measures: readonly Measure[] = [
     unit: "bytes",
     note: "pieces beyond the first of their map, per image, f32",
     better: "lower",
+    onPaths: true,
     value: (variant) => duplicateTotals(variant).bytes,
   },
   {
@@ -156,83 +169,98 @@ const measures: readonly Measure[] = [
     unit: "count",
     note: "from the end of its stage",
     better: null,
+    onPaths: true,
     value: mostPaths,
   },
-  {
+  sampledMeasure("cosine", {
     measure: "Cosine between pieces",
-    unit: "ratio",
-    note: "mean over pairs, maps and sampled steps; interval over steps, taken as independent: it is too narrow",
+    note: "mean over pairs, maps, stages and sampled steps; interval over steps, taken as independent: it is too narrow",
     better: "lower",
-    value: (variant) => mean(cosines(variant)),
-    interval: (variant) => intervalOfMean(cosines(variant)),
-  },
-  {
+  }),
+  sampledMeasure("energyRatio", {
     measure: "Shared energy over that of orthogonal pieces",
-    unit: "ratio",
-    note: "n · |Σ v|² / (n Σ |v|²): 1 when orthogonal, n when copies; mean over maps and steps, interval as above",
+    note: "n · |Σ v|² / (n Σ |v|²): 1 when orthogonal, n when copies; mean and interval as above",
     better: "lower",
-    value: (variant) => mean(energyRatios(variant)),
-    interval: (variant) => intervalOfMean(energyRatios(variant)),
-  },
-  {
+  }),
+  sampledMeasure("rankShare", {
     measure: "Effective rank per piece",
-    unit: "ratio",
-    note: "effective rank of a map's pieces over their number; 1: all different directions; interval as above",
+    note: "effective rank of a map's pieces over their number; 1: all different directions; mean and interval as above",
     better: "higher",
-    value: (variant) => mean(rankShares(variant)),
-    interval: (variant) => intervalOfMean(rankShares(variant)),
-  },
-  {
+  }),
+  sampledMeasure("weightCka", {
     measure: "CKA between weight gradients",
-    unit: "ratio",
-    note: "debiased; mean over pairs of weights that read one map, maps, stages and steps; interval as above",
+    note: "debiased; of weights that read one map, over its channels; mean and interval as above",
     better: "lower",
-    value: (variant) => mean(weightCkas(variant)),
-    interval: (variant) => intervalOfMean(weightCkas(variant)),
-  },
-  {
+  }),
+  sampledMeasure("sideCorrelation", {
     measure: "Correlation between the sides",
-    unit: "ratio",
     absent: "its stages have one side",
     note: "Pearson, of the two parts' gradients averaged over channels; only where a stage has two sides",
     better: null,
-    value: (variant) => mean(sideCorrelations(variant)),
-    interval: (variant) => intervalOfMean(sideCorrelations(variant)),
-  },
-  {
+  }),
+  sampledMeasure("sideCka", {
     measure: "CKA between the sides",
-    unit: "ratio",
     absent: "its stages have one side",
     note: "debiased, of the two parts' gradients, images as examples; only where a stage has two sides",
     better: null,
-    value: (variant) => mean(sideCkas(variant)),
-    interval: (variant) => intervalOfMean(sideCkas(variant)),
-  },
+  }),
 ];
+
+/** A measure's mean over a variant's seeds; null where there is one run, or the measure does not differ by seed. */
+function overSeeds({ ofSeed }: Measure, { seeds }: ReportVariant): Summary | null {
+  return seeds && ofSeed ? summarize(seeds.map(ofSeed)) : null;
+}
+
+function intervalOf(measure: Measure, variant: ReportVariant): Interval | null {
+  const seeds = overSeeds(measure, variant);
+  if (seeds) return seeds.interval && [...seeds.interval];
+  return measure.interval?.(variant) ?? null;
+}
+
+/** What a row's interval is over, where the variants were trained with several seeds. */
+function noteOf({ note, ofSeed, interval }: Measure, variants: readonly ReportVariant[]): string {
+  const seeds = Math.max(...variants.map((variant) => variant.seeds?.length ?? 0));
+  if (seeds < 2 || !ofSeed) return note;
+  const plain = interval ? note.replace(/;? ?(mean and )?interval.*$/, "") : note;
+  return `${plain}${plain === "" ? "" : "; "}mean of ${seeds} seeds, interval over seeds by Student's t`;
+}
 
 /** Every measure for every variant; a row without any value is left out. */
 export function comparisonRows(variants: readonly ReportVariant[]): ReportComparisonRow[] {
   return measures
-    .map(
-      ({ measure, unit, note, better, value, interval }): ReportComparisonRow => ({
-        measure,
-        unit,
-        note,
-        better,
-        values: variants.map(value),
-        ...(interval ? { intervals: variants.map(interval) } : {}),
-      }),
-    )
+    .map((one): ReportComparisonRow => {
+      const intervals = variants.map((variant) => intervalOf(one, variant));
+      return {
+        measure: one.measure,
+        unit: one.unit,
+        note: noteOf(one, variants),
+        better: one.better,
+        values: variants.map((variant) => {
+          if (one.onPaths && variant.counterfactual) return null;
+          const seeds = overSeeds(one, variant);
+          return seeds ? seeds.mean : one.value(variant);
+        }),
+        ...(one.interval || intervals.some((interval) => interval !== null) ? { intervals } : {}),
+      };
+    })
     .filter(({ values }) => values.some((value) => value !== null));
 }
 
 /** Why values of the rows are missing, where a measure does not apply to every variant. */
-export function comparisonGaps(rows: readonly ReportComparisonRow[]): GradientReuseReport["gaps"] {
+export function comparisonGaps(
+  rows: readonly ReportComparisonRow[],
+  variants: readonly ReportVariant[],
+): GradientReuseReport["gaps"] {
   return rows.flatMap(({ measure, values }, row) => {
-    const reason = measures.find((one) => one.measure === measure)?.absent;
-    if (!reason) return [];
-    return values.flatMap((value, i) =>
-      value === null ? [{ path: `comparison[${row}].values[${i}]`, reason }] : [],
-    );
+    const found = measures.find((one) => one.measure === measure);
+    return values.flatMap((value, i) => {
+      const original = variants[i]?.counterfactual?.of;
+      const edited =
+        found?.onPaths && original
+          ? `its gradient paths were edited: those of ${original} are counted there`
+          : null;
+      const reason = edited ?? found?.absent;
+      return value === null && reason ? [{ path: `comparison[${row}].values[${i}]`, reason }] : [];
+    });
   });
 }

@@ -4,6 +4,8 @@
  */
 export { checkAtMost, decimalNumber, prepareFolder, wholeNumber, wholeNumbers } from "./arguments.ts";
 export { type BackendName, backendOption, useBackend } from "./backendOption.ts";
+export { compareGradientFlow } from "./compare/compareGradientFlow.ts";
+export type { ComparedVariant, CompareOptions, CompareProgress } from "./compare/options.ts";
 export { evaluate } from "./evaluate.ts";
 export { asUsage, describeError, exitCodeOf, runCommand, UsageError } from "./exitCodes.ts";
 export { samplingShare, stepTiming, trainingFigures, trainingGaps } from "./figures.ts";

@@ -15,7 +15,7 @@ export interface PieceSample {
    */
   readonly weightCka: readonly (readonly (number | null)[])[];
   /** Why figures are missing that should be there: a gradient was not finite. */
-  readonly gap?: string;
+  readonly gap?: string | undefined;
 }
 
 /** All samples of one feature map. */
@@ -34,7 +34,7 @@ export interface SideSample {
   readonly correlation: number | null;
   /** Debiased CKA of the two gradients, the images of the batch as examples. */
   readonly cka: number | null;
-  readonly gap?: string;
+  readonly gap?: string | undefined;
 }
 
 /** A stage's figures in one step: the mean over its feature maps. */

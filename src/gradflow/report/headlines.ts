@@ -16,9 +16,10 @@ export function setting({ meta, variants }: GradientReuseReport): string {
   const list = names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
   const { name, trainImages, testImages } = meta.dataset;
   const train = formatValue(trainImages, "count");
+  const seeds = meta.seeds ?? [meta.seed];
   return (
     `${list}, trained on ${name} (${train} training images, ${formatValue(testImages, "count")} test images) ` +
-    `with seed ${meta.seed}, on ${meta.machine.threads} ${meta.machine.threads === 1 ? "thread" : "threads"} ` +
+    `with ${seeds.length > 1 ? "seeds" : "seed"} ${seeds.join(", ")}, on ${meta.machine.threads} ${meta.machine.threads === 1 ? "thread" : "threads"} ` +
     `of ${meta.machine.cpu}.`
   );
 }
@@ -48,7 +49,9 @@ export function certainty(report: GradientReuseReport): string[] {
       ? "What the sampling costs was not measured."
       : `Sampling took ${formatValue(overheadFraction, "fraction")} of the training time.`;
   return [
-    `One seed (${meta.seed}): another seed may turn a small difference around; repeat the run with other seeds before relying on it.`,
+    meta.seeds && meta.seeds.length > 1
+      ? `${meta.seeds.length} seeds: intervals over seeds are 95 %, by Student's t; where two overlap, the difference may be chance.`
+      : `One seed (${meta.seed}): another seed may turn a small difference around; repeat the run with other seeds before relying on it.`,
     steps === 0
       ? "No gradient pieces were sampled: the structure is exact, similarity is missing."
       : `Structure is counted exactly on the traced graph. Similarity is sampled: ${steps} ${steps === 1 ? "step" : "steps"}, ` +

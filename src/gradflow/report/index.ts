@@ -21,3 +21,4 @@ export type {
 } from "./schema.ts";
 export { gradientReuseReportSchema, reportSchemaVersion } from "./schema.ts";
 export { renderTerminal, type TerminalOptions } from "./terminal.ts";
+export { renderMarkdown, renderVariantTable } from "./variantTable.ts";
