@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --quick] [-- --only kernels,steps,inference,sampling,edges] [-- --threads 1,2]`: kernels, training
+ * `npm run bench [-- --quick] [-- --only kernels,steps,inference,sampling,edges,webgpu] [-- --threads 1,2]`: kernels, training
  * steps and inference beside other libraries, as far as they are installed (`npm ci --prefix bench --ignore-scripts`,
  * Debian's python3-torch and python3-opencv), and beside the ceilings of this machine. Prints Markdown, and writes it
  * with the raw figures to bench/results/. A figure counts only beside another of the same run.
@@ -15,8 +15,11 @@ import { benchKernels } from "./kernels.ts";
 import { type Results, tables } from "./page.ts";
 import { benchSampling } from "./sampling.ts";
 import { benchSteps } from "./steps.ts";
+import { benchWebGpu } from "./webgpu.ts";
 
 const tableNames = ["kernels", "steps", "inference", "sampling", "edges"] as const;
+/** Asked for by name only: on a machine without a GPU it takes long and says nothing of GPUs. */
+const allTables = [...tableNames, "webgpu"] as const;
 
 const { values } = parseArgs({
   options: {
@@ -35,8 +38,8 @@ function fail(message: string): never {
 const { quick } = values;
 const only = values.only.split(",");
 for (const name of only)
-  if (!tableNames.some((known) => known === name))
-    fail(`there is no table "${name}"; --only takes ${tableNames.join(", ")}`);
+  if (!allTables.some((known) => known === name))
+    fail(`there is no table "${name}"; --only takes ${allTables.join(", ")}`);
 const cores = os.availableParallelism();
 const everyCount = quick || cores === 1 ? [cores] : [1, cores];
 const threads = values.threads?.split(",").map(Number) ?? everyCount;
@@ -61,6 +64,7 @@ const figures = {
   inference: only.includes("inference") ? await benchInference(threads, quick) : [],
   sampling: only.includes("sampling") ? await benchSampling(quick) : [],
   edges: only.includes("edges") ? await benchEdges(quick ? 100 : 2000) : null,
+  webgpu: only.includes("webgpu") ? await benchWebGpu(quick) : null,
 };
 const results: Results = {
   date,

@@ -21,7 +21,8 @@ interface ConvolutionSize {
   readonly quick?: boolean;
 }
 
-function convolution(
+/** The passes of a convolution, each with what it must at least compute and move. */
+export function convolution(
   network: string,
   [N, C, H, W]: Images,
   outputs: number,

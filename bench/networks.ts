@@ -15,7 +15,7 @@ export const denseNet121: NetworkSize = {
 export const cspDenseNet121: NetworkSize = { ...denseNet121, fusion: "both" };
 
 /** Of examples/gradient-reuse.ts. */
-const example: NetworkSize = {
+export const exampleNetwork: NetworkSize = {
   ...{ ...small, blocks: [3, 3, 3], growthRate: 8, bottleneckWidth: 2, stemChannels: 16, batch: 16 },
 };
 
@@ -27,6 +27,6 @@ const toy: NetworkSize = {
 export const trainedNetworks: readonly NamedNetwork[] = [
   { name: "DenseNet-121, batch 8, 224 x 224", size: denseNet121 },
   { name: "CSPDenseNet-121, batch 8, 224 x 224", size: cspDenseNet121 },
-  { name: "the example's DenseNet, batch 16, 28 x 28", size: example },
+  { name: "the example's DenseNet, batch 16, 28 x 28", size: exampleNetwork },
   { name: "a toy DenseNet, batch 32, 28 x 28", size: toy },
 ];

@@ -6,6 +6,7 @@ import { type KernelFigure, rooflineOf } from "./kernels.ts";
 import type { PairedResult } from "./paired.ts";
 import type { SamplingFigure } from "./sampling.ts";
 import type { StepFigure } from "./steps.ts";
+import type { WebGpuResults } from "./webgpu.ts";
 
 /** Everything that a run measured, as its JSON file holds it. A table that was not asked for is empty. */
 export interface Results {
@@ -27,6 +28,7 @@ export interface Results {
   readonly inference: readonly InferenceFigure[];
   readonly sampling: readonly SamplingFigure[];
   readonly edges: PairedResult | null;
+  readonly webgpu: WebGpuResults | null;
 }
 
 function figure(value: number): string {
@@ -197,9 +199,41 @@ Engine as it is over the same engine without edges, ${pairs} alternating pairs o
 ${ratio.toFixed(4)} (middle half of the pairs ${spread.map((value) => value.toFixed(3)).join(" to ")}).`;
 }
 
+function webGpuSection({ adapter, ceiling, figures, steps }: WebGpuResults): string {
+  const names = peersIn(figures);
+  const rows = figures.map((row) => {
+    const [ours] = row.timings;
+    const gigaflops = row.operations / (ours?.milliseconds ?? Number.NaN) / 1e6;
+    const rate =
+      row.operations > 0 ? [figure(gigaflops), percent(gigaflops / ceiling.multiplyAdd)] : ["", ""];
+    return [row.subject, ...(ours ? milliseconds(ours) : ["", ""]), ...rate, ...speedCells(row, names)];
+  });
+  const stepRows = steps.map((step) => [
+    step.network,
+    String(step.kernels),
+    figure(step.milliseconds),
+    figure(step.javaScript),
+    percent(step.javaScript / step.milliseconds),
+    figure(step.replayMilliseconds),
+    figure(step.replayJavaScript),
+  ]);
+  return `## WebGPU on ${adapter}
+
+Reached in this run: ${figure(ceiling.multiplyAdd)} GFLOP/s of multiply-adds between registers, ${figure(ceiling.copy)} GB/s
+of a copy, read and written. The last columns say how many times a library's speed ours has on the same adapter.
+
+${table(["kernel", "ms", "middle half", "GFLOP/s", "of the ceiling", ...names], rows)}${reasons(figures)}
+
+What a training step costs JavaScript, and the same step recorded and replayed:
+
+${table(["network", "kernels", "ms", "of it JavaScript", "share", "replay ms", "replay JavaScript ms"], stepRows)}`;
+}
+
 /** The versions of the libraries that took part. */
-function versionsOf({ steps, kernels, inference }: Results): string {
-  const timings = [...steps, ...kernels, ...inference].flatMap((comparison) => comparison.timings);
+function versionsOf({ steps, kernels, inference, webgpu }: Results): string {
+  const timings = [...steps, ...kernels, ...inference, ...(webgpu?.figures ?? [])].flatMap(
+    (comparison) => comparison.timings,
+  );
   return [...new Set(timings.map(({ peer, version }) => `${peer} ${version}`))].join("; ");
 }
 
@@ -218,6 +252,7 @@ All f32; medians of alternating rounds with the middle half of them${quick ? "; 
     ...(steps.length > 0 ? [stepSection(steps)] : []),
     ...(kernels.length > 0 ? [kernelSection(kernels, ceilings)] : []),
     ...(inference.length > 0 ? [inferenceSection(inference)] : []),
+    ...(results.webgpu ? [webGpuSection(results.webgpu)] : []),
     ...(sampling.length > 0 ? [samplingSection(sampling)] : []),
     ...(edges ? [edgeSection(edges)] : []),
   ];

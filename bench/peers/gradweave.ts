@@ -17,6 +17,7 @@ import {
   optim,
   relu,
   scope,
+  setBackend,
   type Tensor,
   tensor,
   zeros,
@@ -39,11 +40,24 @@ import {
 const noisy = (shape: readonly number[], { requiresGrad = false, seed = 0 } = {}): Tensor =>
   tensor(noise(sizeOf(shape), 1, seed), { shape, requiresGrad });
 
+/** Waits for a backend that computes apart from the host; nothing to wait for is no promise, and costs nothing. */
+const finished = (): void | Promise<void> => defaultBackend().synchronize?.();
+
 /** A workload of a function of tensors that are there already. */
 function workloadOf(compute: () => readonly Tensor[], operands: readonly Tensor[]): Workload {
   return {
-    run: () => scope(() => void compute()),
-    check: async () => scope(() => compute().map((result) => squaredNorm(result.dataSync()))),
+    run: () => {
+      scope(() => void compute());
+      return finished();
+    },
+    check: async () => {
+      const norms: number[] = [];
+      for (const result of scope(() => [...compute()])) {
+        norms.push(squaredNorm(await result.data()));
+        result.dispose();
+      }
+      return norms;
+    },
     dispose: () => {
       for (const operand of operands) operand.dispose();
     },
@@ -122,8 +136,11 @@ function trainingStep(task: StepTask): Workload {
   };
   return {
     parameters: parameters.reduce((sum, { size }) => sum + size, 0),
-    run: () => scope(() => void step()),
-    check: async () => scope(() => [step().itemSync()]),
+    run: () => {
+      scope(() => void step());
+      return finished();
+    },
+    check: async () => [await scope(step).item()],
     dispose: () => {
       for (const operand of [images, labels, ...model.stateDict().values()]) operand.dispose();
     },
@@ -142,8 +159,9 @@ function inference(task: InferenceTask): Workload {
   return { ...workload, check, parameters };
 }
 
-/** Ours, on the default backend: its threads are those of the environment variable GRADWEAVE_THREADS. */
-export async function openGradweave(): Promise<Library> {
+/** Ours, on the CPU, with the threads of the environment variable GRADWEAVE_THREADS, or on WebGPU. */
+export async function openGradweave(backend: "cpu" | "webgpu" = "cpu"): Promise<Library> {
+  if (backend === "webgpu") await setBackend("webgpu");
   return {
     version: `${packageJson.version}, ${defaultBackend().info().description}`,
     open: async (task) => {

@@ -1,9 +1,10 @@
 /**
- * jax-js on its WebAssembly backend. Convolutions run eagerly: with `jit` they take longer, since padding then
+ * jax-js on its WebAssembly and its WebGPU backend. Convolutions run eagerly: with `jit` they take longer, since padding then
  * becomes part of the index arithmetic. One thread: its pool needs a browser's Worker.
  */
 import { importPeer, installedVersion, type Library, type Workload } from "./library.ts";
 import { type ConvolutionTask, initialWeight, noise, outputShape, sizeOf, squaredNorm } from "./task.ts";
+import { installWebGpu } from "./webgpuGlobals.ts";
 
 /** Owned by whoever it is passed to; `ref` is another reference. */
 interface JaxArray {
@@ -16,9 +17,11 @@ interface JaxArray {
 
 type Pullback = ((gradient: JaxArray) => JaxArray[]) & { dispose(): void };
 
+type JaxDevice = "wasm" | "webgpu";
+
 interface Jax {
-  init(device: "wasm"): Promise<readonly string[]>;
-  defaultDevice(device: "wasm"): string;
+  init(device: JaxDevice): Promise<readonly string[]>;
+  defaultDevice(device: JaxDevice): string;
   blockUntilReady(arrays: readonly JaxArray[]): Promise<unknown>;
   vjp(
     run: (x: JaxArray, weight: JaxArray) => JaxArray,
@@ -80,12 +83,13 @@ function convolution(jax: Jax, task: ConvolutionTask): Workload {
   };
 }
 
-/** jax-js, as far as bench/package.json's packages are installed. */
-export async function openJaxJs(): Promise<Library> {
+/** jax-js on one of its devices, as far as bench/package.json's packages are installed. */
+export async function openJaxJs(device: JaxDevice): Promise<Library> {
+  if (device === "webgpu") await installWebGpu();
   const jax = await importPeer<Jax>("@jax-js/jax");
-  const devices = await jax.init("wasm");
-  if (!devices.includes("wasm")) throw new Error(`has no wasm device here, only ${devices.join(", ")}`);
-  jax.defaultDevice("wasm");
+  const devices = await jax.init(device);
+  if (!devices.includes(device)) throw new Error(`has no ${device} device here, only ${devices.join(", ")}`);
+  jax.defaultDevice(device);
   return {
     version: installedVersion("@jax-js/jax"),
     open: async (task) => {

@@ -10,6 +10,10 @@ import { Reply, type Request, type Task } from "./task.ts";
 
 export type PeerName =
   | "Gradweave"
+  | "Gradweave WebGPU"
+  | "tfjs WebGPU"
+  | "jax-js WebGPU"
+  | "PyTorch CUDA"
   | "PyTorch"
   | "tfjs wasm"
   | "tfjs cpu"
@@ -46,6 +50,13 @@ const kinds: Readonly<Record<PeerName, PeerKind>> = {
     threaded: true,
     command: () => [pythonWith("torch", "python3-torch"), "-B", file("pytorch.py")],
   },
+  "PyTorch CUDA": {
+    threaded: false,
+    command: () => [pythonWith("torch", "python3-torch"), "-B", file("pytorch.py"), "--cuda"],
+  },
+  "Gradweave WebGPU": { threaded: false, command: () => javaScript("gradweave-webgpu") },
+  "tfjs WebGPU": { threaded: false, command: () => javaScript("tfjs-webgpu") },
+  "jax-js WebGPU": { threaded: false, command: () => javaScript("jax-js-webgpu") },
   "tfjs wasm": { threaded: false, command: () => javaScript("tfjs-wasm") },
   "tfjs cpu": { threaded: false, command: () => javaScript("tfjs-cpu") },
   "jax-js wasm": { threaded: false, command: () => javaScript("jax-js") },

@@ -1,10 +1,30 @@
-"""PyTorch in eager mode: `python3 pytorch.py THREADS` answers the requests of task.ts."""
+"""PyTorch in eager mode: `python3 pytorch.py [--cuda] THREADS` answers the requests of task.ts."""
 import sys
 
 import torch
 from densenet import DenseNet, noise, initial_weight
 from serve import Workload, serve
 from torch.nn import functional
+
+DEVICE = "cuda" if "--cuda" in sys.argv else "cpu"
+if DEVICE == "cuda":
+    # Plain f32, as the others compute.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.zeros(1, device=DEVICE)
+
+
+def finished(run):
+    """`run`, awaited where the device computes apart from the host."""
+    if DEVICE == "cpu":
+        return run
+
+    def run_to_the_end():
+        result = run()
+        torch.cuda.synchronize()
+        return result
+
+    return run_to_the_end
 
 
 def squared_norms(tensors):
@@ -13,25 +33,27 @@ def squared_norms(tensors):
 
 def forward_or_backward(task, compute, inputs):
     """A workload of `compute(*inputs)`, or of the gradients of its inputs."""
+    inputs = [tensor.to(DEVICE) for tensor in inputs]
     if task["part"] == "forward":
 
         def forward():
             with torch.no_grad():
                 return [compute(*inputs)]
 
-        return Workload(forward, squared_norms)
+        return Workload(finished(forward), squared_norms)
     inputs = [tensor.requires_grad_() for tensor in inputs]
     y = compute(*inputs)
-    gradient = noise(tuple(y.shape), seed=1)
+    gradient = noise(tuple(y.shape), seed=1).to(DEVICE)
     if task["part"] == "all":
 
         def everything():
             y = compute(*inputs)
             return [y, *torch.autograd.grad(y, inputs, gradient)]
 
-        return Workload(everything, squared_norms)
+        return Workload(finished(everything), squared_norms)
     targets = {"inputGradient": inputs[:1], "weightGradient": inputs[1:], "backward": inputs}[task["part"]]
-    return Workload(lambda: torch.autograd.grad(y, targets, gradient, retain_graph=True), squared_norms)
+    run = finished(lambda: torch.autograd.grad(y, targets, gradient, retain_graph=True))
+    return Workload(run, squared_norms)
 
 
 def conv2d(task):
@@ -67,7 +89,7 @@ def pooling(function):
 
 
 def images_for(task):
-    return noise((task["batch"], task["inChannels"], task["extent"], task["extent"]))
+    return noise((task["batch"], task["inChannels"], task["extent"], task["extent"])).to(DEVICE)
 
 
 def parameters_of(model):
@@ -75,10 +97,10 @@ def parameters_of(model):
 
 
 def step(task):
-    model = DenseNet(task)
+    model = DenseNet(task).to(DEVICE)
     optimizer = torch.optim.SGD(model.parameters(), lr=task["lr"], momentum=task["momentum"])
     images = images_for(task)
-    labels = torch.arange(task["batch"]) % task["classes"]
+    labels = torch.arange(task["batch"], device=DEVICE) % task["classes"]
 
     def run():
         optimizer.zero_grad(set_to_none=True)
@@ -87,7 +109,7 @@ def step(task):
         optimizer.step()
         return loss
 
-    return Workload(run, lambda loss: [loss.item()], parameters_of(model))
+    return Workload(finished(run), lambda loss: [loss.item()], parameters_of(model))
 
 
 def export(model, images, file):
@@ -100,7 +122,7 @@ def export(model, images, file):
 
 
 def inference(task):
-    model = DenseNet(task).eval()
+    model = DenseNet(task).eval().to(DEVICE)
     images = images_for(task)
     if "onnx" in task:
         export(model, images, task["onnx"])
@@ -109,10 +131,10 @@ def inference(task):
         with torch.no_grad():
             return [model(images)]
 
-    return Workload(run, squared_norms, parameters_of(model))
+    return Workload(finished(run), squared_norms, parameters_of(model))
 
 
-torch.set_num_threads(int(sys.argv[1]))
+torch.set_num_threads(int(sys.argv[-1]))
 serve(
     torch.__version__,
     {

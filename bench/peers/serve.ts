@@ -8,14 +8,17 @@ import { openJaxJs } from "./jaxJs.ts";
 import type { Library, Workload } from "./library.ts";
 import { openOnnxRuntime } from "./onnxRuntime.ts";
 import { type Reply, Request } from "./task.ts";
-import { openTfjs } from "./tfjs.ts";
+import { openTfjs, openTfjsWebGpu } from "./tfjs.ts";
 
 const libraries: Readonly<Record<string, (threads: number) => Promise<Library>>> = {
-  gradweave: openGradweave,
-  "jax-js": openJaxJs,
+  gradweave: () => openGradweave(),
+  "gradweave-webgpu": () => openGradweave("webgpu"),
+  "jax-js": () => openJaxJs("wasm"),
+  "jax-js-webgpu": () => openJaxJs("webgpu"),
   onnxruntime: openOnnxRuntime,
   "tfjs-cpu": () => openTfjs("cpu"),
   "tfjs-wasm": () => openTfjs("wasm"),
+  "tfjs-webgpu": openTfjsWebGpu,
 };
 
 function messageOf(error: unknown): string {

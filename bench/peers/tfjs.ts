@@ -14,17 +14,24 @@ import {
 } from "./task.ts";
 import { type LayersApi, tfjsTrainingStep } from "./tfjsDenseNet.ts";
 import { image, kernel, type Tf, type TfTensor } from "./tfjsTensors.ts";
+import { installWebGpu, limitsOf } from "./webgpuGlobals.ts";
+
+/** What to do when a run is queued: nothing on a processor, waiting on a GPU. */
+let finished: () => void | Promise<void> = () => {};
 
 /** A workload of a function that gives new tensors. */
 function workloadOf(tf: Tf, compute: () => TfTensor[], operands: readonly TfTensor[]): Workload {
   return {
     run: () => {
       for (const result of tf.tidy(compute)) result.dispose();
+      return finished();
     },
     check: async () => {
-      const results = tf.tidy(compute);
-      const norms = results.map((result) => squaredNorm(result.dataSync()));
-      for (const result of results) result.dispose();
+      const norms: number[] = [];
+      for (const result of tf.tidy(compute)) {
+        norms.push(squaredNorm(await result.data()));
+        result.dispose();
+      }
       return norms;
     },
     dispose: () => {
@@ -84,4 +91,32 @@ export async function openTfjs(backend: "cpu" | "wasm"): Promise<Library> {
   tf.enableProdMode();
   if (!(await tf.setBackend(backend))) throw new Error(`its ${backend} backend does not start here`);
   return { version: installedVersion("@tensorflow/tfjs"), open: async (task) => open(tf, task) };
+}
+
+/** The members of its WebGPU backend that the benchmark calls. */
+interface TfWebGpuBackend {
+  submitQueue(): void;
+  readonly queue: GPUQueue;
+}
+
+/** TensorFlow.js on WebGPU, on the adapter that Gradweave uses, with all the limits that it has. */
+export async function openTfjsWebGpu(): Promise<Library> {
+  const adapter = await installWebGpu();
+  const tf = await importPeer<Tf & LayersApi>("@tensorflow/tfjs");
+  const { WebGPUBackend } = await importPeer<{
+    readonly WebGPUBackend: new (device: GPUDevice, info: GPUAdapterInfo) => TfWebGpuBackend;
+  }>("@tensorflow/tfjs-backend-webgpu");
+  const device = await adapter.requestDevice({ requiredLimits: limitsOf(adapter) });
+  const backend = new WebGPUBackend(device, adapter.info);
+  tf.registerBackend("webgpu-adapter", () => backend);
+  tf.enableProdMode();
+  if (!(await tf.setBackend("webgpu-adapter"))) throw new Error("its webgpu backend does not start here");
+  finished = () => {
+    backend.submitQueue();
+    return backend.queue.onSubmittedWorkDone().then(() => undefined);
+  };
+  return {
+    version: `${installedVersion("@tensorflow/tfjs-backend-webgpu")} on ${adapter.info.description}`,
+    open: async (task) => open(tf, task),
+  };
 }

@@ -3,6 +3,7 @@ import { initialWeight } from "./task.ts";
 
 export interface TfTensor {
   dataSync(): ArrayLike<number>;
+  data(): Promise<ArrayLike<number>>;
   dispose(): void;
 }
 
@@ -10,6 +11,7 @@ export interface TfTensor {
 export interface Tf {
   setBackend(name: string): Promise<boolean>;
   enableProdMode(): void;
+  registerBackend(name: string, make: () => object): boolean;
   keep<T extends TfTensor>(tensor: T): T;
   tidy<T>(run: () => T): T;
   tensor4d(values: Float32Array, shape: readonly number[]): TfTensor;

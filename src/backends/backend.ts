@@ -127,6 +127,8 @@ export interface Backend {
   read(buffer: Buffer, start: number, end: number): Promise<TypedArray>;
   /** The synchronous twin of `read`, on backends whose memory is the host's. */
   readSync?(buffer: Buffer, start: number, end: number): TypedArray;
+  /** Resolves when all work queued before is done, on backends that compute apart from the host. */
+  synchronize?(): Promise<void>;
   /**
    * Runs `body` and remembers its kernels, on backends that can run them again without being told each anew. `body`
    * must not read values. Throws while another recording is made.

@@ -95,6 +95,13 @@ export class WebGpuBackend implements Backend {
     }
   }
 
+  async synchronize(): Promise<void> {
+    this.#open.assertAlive();
+    this.#commands.flush();
+    await this.#open.device.queue.onSubmittedWorkDone();
+    this.#open.assertSound();
+  }
+
   /**
    * Runs `body`, which must not read values, and remembers its kernels. What they read and write stays reserved for
    * them. Throws while another step is being recorded.
