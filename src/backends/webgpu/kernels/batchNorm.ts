@@ -7,7 +7,8 @@ import { float } from "../parameters.ts";
 import type { GpuKernel, GpuRuntime, GpuView } from "../runtime.ts";
 import { expressionFunctions } from "../wgsl.ts";
 import { axesOf, LoopAxes } from "./loopAxes.ts";
-import { launchReduction, type OutputOperand } from "./reduction.ts";
+import { launchReduction } from "./reduction.ts";
+import type { OutputOperand } from "./reductionSpec.ts";
 
 /** What kernels here read per channel, by name: vectors `[C]`, or rows of `[2, C]`. */
 type Channels = readonly (readonly [name: string, view: GpuView, row?: number])[];

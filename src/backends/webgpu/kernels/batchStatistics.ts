@@ -4,7 +4,8 @@
  */
 import type { KernelAttributes } from "../../backend.ts";
 import type { GpuKernel } from "../runtime.ts";
-import { launchReduction, type OutputOperand } from "./reduction.ts";
+import { launchReduction } from "./reduction.ts";
+import type { OutputOperand } from "./reductionSpec.ts";
 
 export const batchStatistics: GpuKernel<KernelAttributes["batchStatistics"]> = (runtime, [x], output) => {
   const rows = ["mean", "variance"].map(

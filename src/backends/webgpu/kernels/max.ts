@@ -6,7 +6,8 @@ import type { KernelAttributes } from "../../backend.ts";
 import { scalarOf } from "../programs.ts";
 import type { GpuKernel, GpuRuntime, GpuView } from "../runtime.ts";
 import { axesOf, LoopAxes, otherAxes } from "./loopAxes.ts";
-import { keptLayout, launchReduction, type OutputOperand } from "./reduction.ts";
+import { launchReduction } from "./reduction.ts";
+import { keptLayout, type OutputOperand } from "./reductionSpec.ts";
 
 /** No place at all: larger than every other. */
 const nowhere = "2147483647";

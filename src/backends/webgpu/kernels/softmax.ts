@@ -6,7 +6,8 @@ import type { KernelAttributes } from "../../backend.ts";
 import { div, type Expression, exp, input, sub } from "../../expression.ts";
 import type { GpuKernel, GpuRuntime, GpuView } from "../runtime.ts";
 import { launchPointwise } from "./pointwise.ts";
-import { keptLayout, launchReduction, type OutputOperand } from "./reduction.ts";
+import { launchReduction } from "./reduction.ts";
+import { keptLayout, type OutputOperand } from "./reductionSpec.ts";
 
 /** Infinite elements are not subtracted, which would give NaN; a NaN is in `total`, whatever `largest` makes of it. */
 const declarations = `

@@ -2,7 +2,8 @@
 import type { KernelAttributes } from "../../backend.ts";
 import { scalarOf } from "../programs.ts";
 import type { GpuKernel } from "../runtime.ts";
-import { keptLayout, launchReduction } from "./reduction.ts";
+import { launchReduction } from "./reduction.ts";
+import { keptLayout } from "./reductionSpec.ts";
 
 export const sum: GpuKernel<KernelAttributes["sum"]> = (runtime, [x], output, { axes }) =>
   launchReduction(runtime, {
