@@ -158,6 +158,20 @@ describe("cost", () => {
     expect(layers.map(({ weights }) => weights)).toEqual([4, 0, 0, 0]);
   });
 
+  it("counts the statistics of a norm that runs twice once", () => {
+    class Normed extends Module {
+      readonly norm = new BatchNorm2d(3);
+      override forward(x: Tensor): Tensor {
+        return this.norm.forward(this.norm.forward(x));
+      }
+    }
+    expect(costOf(new Normed(), [1, 3, 2, 2])).toMatchObject({
+      parameters: 6,
+      storedNumbers: 12,
+      weights: 0,
+    });
+  });
+
   it.each(["both", "first", "last"] as const)("agrees with parameterCount, fusion %s", (fusion) => {
     const network = cspDenseNet({ blocks: [2, 3], growthRate: 3, inChannels: 1, classes: 5, fusion });
     expect(costOf(network, [1, 1, 32, 32]).parameters).toBe(network.parameterCount());

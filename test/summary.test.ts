@@ -53,6 +53,13 @@ describe("summary", () => {
     expect(byPath.get("head.1")?.share).toBe(72 / total);
   });
 
+  it("keeps apart modules whose names begin alike", () => {
+    const network = new Sequential({ conv1: new Conv2d(1, 2, 1), conv10: new Conv2d(2, 7, 1) });
+    const [, first, tenth] = summary(network, [1, 1, 4, 4]).rows;
+    expect([first.multiplyAdds, first.outputShape]).toEqual([32, [1, 2, 4, 4]]);
+    expect([tenth.multiplyAdds, tenth.outputShape]).toEqual([224, [1, 7, 4, 4]]);
+  });
+
   it("goes as deep as asked", () => {
     const paths = (depth: number) =>
       summary(new Twice(), [1, 2, 3, 4], { depth }).rows.map(({ path }) => path);
