@@ -47,6 +47,7 @@ import {
   relu,
   relu6,
   reshape,
+  scope,
   select,
   sigmoid,
   sign,
@@ -276,6 +277,19 @@ describe("exportOnnx, op by op", () => {
 
   it("networks in f64", async () => {
     await check(new nn.Sequential(new nn.Linear(5, 3), new nn.ReLU()).to("f64"), [rows.to("f64")]);
+  });
+
+  it("modules that open scopes of their own, and folded ones", async () => {
+    await check(new Lambda((x) => scope(() => globalAvgPool2d(mul(x, exp(tensor([0.5])))))), [images]);
+    const model = new nn.Sequential(
+      new nn.Conv2d(6, 4, 3, { bias: false }),
+      new nn.BatchNorm2d(4),
+      new nn.ReLU(),
+    ).eval();
+    randomStatistics(model);
+    const folded = nn.foldForInference(model);
+    await check(folded, [images]);
+    expect(opTypes(exportOnnx(folded, images))).toEqual(["Conv", "Relu", "Identity"]);
   });
 
   it("refuses ops of training, and dilated averages, by name and place", () => {

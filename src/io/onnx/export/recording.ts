@@ -1,5 +1,5 @@
 /** One evaluation of a module, recorded with the values that do not depend on its inputs. */
-import { noGrad, onOp } from "../../../autograd/index.ts";
+import { noGrad, type OpEvent, onOp } from "../../../autograd/index.ts";
 import { dependentValues, type Graph, GraphBuilder, type GraphNode, trace } from "../../../graph/index.ts";
 import type { Module } from "../../../nn/index.ts";
 import { scope } from "../../../tensor/scope.ts";
@@ -53,6 +53,14 @@ export class Recording {
   }
 }
 
+/** Constants outlive scopes that the module opens within its forward; what depends on inputs need not. */
+function keepConstants({ inputs, output }: OpEvent, dependent: Set<Tensor>): void {
+  const constants = inputs.filter((input) => !dependent.has(input));
+  for (const constant of constants) constant.keep();
+  if (constants.length < inputs.length) dependent.add(output);
+  else output.keep();
+}
+
 /**
  * Evaluates `module` in evaluation mode and gives what it did to `read`; afterwards the module is as it was. Throws
  * when what runs depends on the values of the inputs, for a graph holds for every input.
@@ -66,8 +74,12 @@ export function record<Result>(
   const modes = new Map([...module.namedModules().values()].map((child) => [child, child.training]));
   const builder = new GraphBuilder(module.namedParameters());
   const inputIds = inputs.map((input) => builder.idOf(input));
+  const dependent = new Set(inputs);
   return scope(() => {
-    const stop = onOp((event) => builder.add(event));
+    const stop = onOp((event) => {
+      keepConstants(event, dependent);
+      builder.add(event);
+    });
     let output: number;
     try {
       module.eval();

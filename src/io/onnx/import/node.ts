@@ -31,8 +31,9 @@ export class NodeInputs {
     return this.value(index).tensor();
   }
 
-  /** Every input. */
+  /** Every input. Throws when there is none. */
   tensors(): Tensor[] {
+    if (this.count === 0) throw this.node.error("has no inputs");
     return this.values.map((_, index) => this.tensor(index));
   }
 

@@ -164,9 +164,10 @@ const expandOperator: Operator = (node) => (inputs) => {
 const tileOperator: Operator = (node) => (inputs) => {
   const x = inputs.tensor(0);
   const repeats = inputs.numbers(1);
-  if (repeats.length !== x.rank || repeats.some((n) => n < 0))
+  if (repeats.length !== x.rank || repeats.some((n) => !Number.isSafeInteger(n) || n < 0))
     throw node.error(`repeats ${formatShape(x.shape)} by ${formatShape(repeats)}`);
   node.checkSize(x.shape.map((extent, axis) => extent * repeats[axis]));
+  node.checkSize(repeats);
   const tiled = repeats.reduce(
     (result, count, axis) =>
       count === 0 ? slice(result, axis, 0, 0) : concat(new Array<Tensor>(count).fill(result), axis),
