@@ -6,7 +6,14 @@ import * as fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { noGrad } from "../src/autograd/index.ts";
 import { cost, trace } from "../src/graph/index.ts";
-import { darknetCosts, darknetModel, loadDarknetWeights, readCfg } from "../src/io/index.ts";
+import {
+  darknetCosts,
+  darknetModel,
+  exportOnnx,
+  importOnnx,
+  loadDarknetWeights,
+  readCfg,
+} from "../src/io/index.ts";
 import { BatchNorm2d, foldForInference } from "../src/nn/index.ts";
 import { randn, tensor, zeros } from "../src/tensor/create.ts";
 import { memoryReport, resetPeakMemory } from "../src/tensor/runtime.ts";
@@ -338,6 +345,13 @@ describe("DarknetNetwork", () => {
     const x = randn([1, 3, 32, 32]);
     const [y, folded] = noGrad(() => [model.forward(x), foldForInference(model).forward(x)]);
     expect(relativeError(values(folded), values(y))).toBeLessThan(1e-5);
+  });
+
+  it("goes into an ONNX file and comes back", async () => {
+    const model = every().eval();
+    const x = randn([1, 3, 32, 32]);
+    const again = await importOnnx(exportOnnx(model, x));
+    expect(values(noGrad(() => again.forward(x)))).toEqual(values(noGrad(() => model.forward(x))));
   });
 
   it("keeps no map longer than a layer needs it, and leaves nothing behind", () => {

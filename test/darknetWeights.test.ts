@@ -1,4 +1,5 @@
 /** Darknet's weights files: byte order and headers, partial files, and files that do not belong to the network. */
+import { execFileSync } from "node:child_process";
 import {
   existsSync,
   mkdtempSync,
@@ -171,8 +172,12 @@ describe("loadDarknetWeights", () => {
     expect(stateOf(model)).toEqual(before);
   });
 
-  it("refuses folders, missing files and cutoffs that are none", async () => {
-    await expect(loadDarknetWeights(network(), folder)).rejects.toThrow(/is no file|EISDIR/);
+  it("refuses folders, devices, pipes, missing files and cutoffs that are none", async () => {
+    await expect(loadDarknetWeights(network(), folder)).rejects.toThrow(`weights ${folder}: is no file`);
+    await expect(loadDarknetWeights(network(), "/dev/zero")).rejects.toThrow("is no file");
+    const pipe = path.join(folder, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    await expect(loadDarknetWeights(network(), pipe)).rejects.toThrow("is no file");
     await expect(loadDarknetWeights(network(), path.join(folder, "none"))).rejects.toThrow("ENOENT");
     await expect(loadDarknetWeights(network(), file, { cutoff: 6 })).rejects.toThrow(
       "cutoff 6 must be an integer from 0 to the 5",

@@ -1,5 +1,5 @@
 /** Reading `.weights` files into a network: the size is checked first, then every number, and only then is it loaded. */
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { endianness } from "node:os";
 import { copyInto, noGrad, to, transpose } from "../../autograd/index.ts";
 import { tensor } from "../../tensor/create.ts";
@@ -129,16 +129,11 @@ function store(target: Tensor, values: Float32Array, transposed: boolean): void 
 }
 
 async function openWeights(path: string): Promise<{ file: FileHandle; size: number }> {
-  const file = await open(path, "r");
-  try {
-    const stats = await file.stat();
-    if (!stats.isFile())
-      throw new DarknetError(`weights ${path}: is no file; give the path of a .weights file`);
-    return { file, size: stats.size };
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
+  // Before it is opened: opening a pipe waits for somebody to write into it.
+  const found = await stat(path);
+  if (!found.isFile())
+    throw new DarknetError(`weights ${path}: is no file; give the path of a .weights file`);
+  return { file: await open(path, "r"), size: found.size };
 }
 
 /**
