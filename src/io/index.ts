@@ -48,3 +48,5 @@ export {
   type SafetensorsInfo,
   saveSafetensors,
 } from "./safetensors/index.ts";
+export { encodeEvents, eventFileHeader, type TensorBoardEvent } from "./tensorboard/events.ts";
+export { EventWriter, eventFileName } from "./tensorboard/writer.ts";

@@ -14,4 +14,5 @@ export { inOwnProcess } from "./ownProcess.ts";
 export { formatDuration, Progress } from "./progress.ts";
 export { environment, publishReport } from "./publishReport.ts";
 export { trainSideBySide } from "./sideBySide.ts";
+export { writeTensorBoard } from "./tensorBoard.ts";
 export { DivergedError, type StepRecord, TrainingRun } from "./trainingRun.ts";

@@ -3,7 +3,7 @@
  * Everything here is pure: data in, text out. Measuring and writing files is done elsewhere.
  */
 
-export { cosineOverTraining, duplicateTotals, mean, wilsonInterval } from "./derive.ts";
+export { duplicateTotals, mean, wilsonInterval } from "./derive.ts";
 export { renderHtml } from "./html/page.ts";
 export { parseReport, ReportError, reportJsonSchema, serializeReport } from "./json.ts";
 export type {
@@ -11,7 +11,6 @@ export type {
   ReportComparisonRow,
   ReportFeatureMap,
   ReportMeasuredPieces,
-  ReportPieceSample,
   ReportSeedRun,
   ReportStage,
   ReportStageSample,
