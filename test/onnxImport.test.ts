@@ -466,8 +466,11 @@ describe("ONNX files", () => {
     );
   });
 
-  it("list the operators that can be imported", () => {
+  it("list the operators that can be imported, as docs/onnx.md does", () => {
     const names = importableOnnxOperators();
+    const page = readFileSync(path.resolve(import.meta.dirname, "../docs/onnx.md"), "utf8");
+    const listed = /<!-- operators -->([^<]*)<!-- end -->/.exec(page)?.[1].trim().split(/,\s+/);
+    expect(listed).toEqual(names);
     expect(names).toEqual([...names].sort());
     for (const name of ["Conv", "BatchNormalization", "Gemm", "Resize", "Upsample", "Softmax"])
       expect(names).toContain(name);
