@@ -26,9 +26,12 @@ export const batchStatistics: GpuKernel<KernelAttributes["batchStatistics"]> = (
     axes: [0, 2, 3],
     operands: rows,
     slots: ["count", "average", "deviations"].map((name) => ({ name, type: "f32", start: "0.0" })),
-    fold: `    count += T(1.0);
+    prologue: "  var seen = 0.0;",
+    // The lanes see equally many: one division does for all.
+    fold: `    seen += 1.0;
+    count = T(seen);
     let away = a0 - average;
-    average += away / count;
+    average += away * (1.0 / seen);
     deviations += away * (a0 - average);`,
     merge: `    let both = count + other_count;
     if (other_count > 0.0) {
