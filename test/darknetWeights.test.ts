@@ -176,7 +176,7 @@ describe("loadDarknetWeights", () => {
     await expect(loadDarknetWeights(network(), folder)).rejects.toThrow(`weights ${folder}: is no file`);
     await expect(loadDarknetWeights(network(), "/dev/zero")).rejects.toThrow("is no file");
     const pipe = path.join(folder, "pipe");
-    execFileSync("mkfifo", [pipe]);
+    execFileSync("sh", ["-c", `mkfifo "${pipe}"`]);
     await expect(loadDarknetWeights(network(), pipe)).rejects.toThrow("is no file");
     await expect(loadDarknetWeights(network(), path.join(folder, "none"))).rejects.toThrow("ENOENT");
     await expect(loadDarknetWeights(network(), file, { cutoff: 6 })).rejects.toThrow(
