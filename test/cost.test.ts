@@ -277,7 +277,7 @@ describe("counting rules", () => {
     const convolutions = 3 * 48 + 4 * 48 + (2 + 5);
     expect(inputOutput(counted.layers)).toBe(convolutions);
     expect(inputOutput(counted.layers, { pools: true })).toBe(
-      convolutions + (4 * 48 + 4 * 12) + (2 * 12 + 2 * 2) + (2 * 2 + 2),
+      convolutions + (4 * 48 + 4 * 12) + (4 * 12 + 2 * 12) + (2 * 12 + 2 * 2) + (2 * 2 + 2),
     );
   });
 });

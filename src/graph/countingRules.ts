@@ -56,11 +56,11 @@ export function totalFlops(layers: readonly LayerCost[], rule: CountingRule = "d
 
 /** What counts as a layer for `inputOutput`. */
 export interface InputOutputOptions {
-  /** Pools too, max, average and global: what the paper's figure 8 sums. Default false: HarDNet's convolutions only. */
+  /** Pools too, max (a maxout is one in Darknet), average and global: what the paper's figure 8 sums. Default false: HarDNet's convolutions only. */
   readonly pools?: boolean;
 }
 
-const pools = new Set(["maxPool", "avgPool", "globalPool"]);
+const pools = new Set(["maxPool", "maxout", "avgPool", "globalPool"]);
 
 /** Whether a layer is part of the sum. */
 export function movesMemory({ kind, weights }: LayerCost, options: InputOutputOptions = {}): boolean {
