@@ -56,7 +56,10 @@ export function totalFlops(layers: readonly LayerCost[], rule: CountingRule = "d
 
 /** What counts as a layer for `inputOutput`. */
 export interface InputOutputOptions {
-  /** Pools too, max (a maxout is one in Darknet), average and global: what the paper's figure 8 sums. Default false: HarDNet's convolutions only. */
+  /**
+   * Pools too, max (a maxout is one in Darknet), average and global: what the paper's figure 8 sums. Default false:
+   * HarDNet's convolutions only.
+   */
   readonly pools?: boolean;
 }
 
