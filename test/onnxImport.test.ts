@@ -314,7 +314,14 @@ describe("importOnnx refuses by name", () => {
     const file = model([node("ConstantOfShape", ["shape"], ["c"]), node("Add", ["x", "c"], ["y"])], {
       initializers: [huge],
     });
-    await expect(run(file, zeros([1]))).rejects.toThrow("more than 2147483648 elements");
+    await expect(run(file, zeros([1]))).rejects.toThrow("more than 536870912 elements");
+  });
+
+  it("tables that two long vectors make", async () => {
+    const file = model([node("Reshape", ["x", "column"], ["c"]), node("Mul", ["c", "x"], ["y"])], {
+      initializers: [integersTensor("column", [-1, 1])],
+    });
+    await expect(run(file, zeros([40_000]))).rejects.toThrow("asks for [40000, 40000], more than");
   });
 
   it.each([

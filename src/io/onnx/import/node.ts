@@ -61,8 +61,8 @@ export type Operator = (node: NodeReader) => Evaluate;
 /** Operators by ONNX's name. */
 export type OperatorTable = Readonly<Record<string, Operator>>;
 
-/** Nothing of this size is made; ONNX lets a few bytes of a file ask for it. */
-const maxElements = 2 ** 31;
+/** Nothing larger is made, 2 GiB in f32; ONNX lets a few bytes of a file ask for it. */
+const maxElements = 2 ** 29;
 
 /** A node's attributes by name and kind. What an operator does not ask for is refused: to ignore it would be wrong. */
 export class NodeReader {

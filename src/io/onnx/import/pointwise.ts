@@ -44,10 +44,19 @@ const unary =
   () =>
   (inputs) => [compute(inputs.tensor(0))];
 
+/** Throws when tensors broadcast to more elements than any network has: two long vectors make a huge table. */
+function checkBroadcast(node: NodeReader, ...operands: readonly Tensor[]): void {
+  node.checkSize(broadcastShapes(node.title, ...operands.map(({ shape }) => shape)));
+}
+
 const binary =
   (compute: (a: Tensor, b: Tensor) => Tensor): Operator =>
-  () =>
-  (inputs) => [compute(inputs.tensor(0), inputs.tensor(1))];
+  (node) =>
+  (inputs) => {
+    const [a, b] = [inputs.tensor(0), inputs.tensor(1)];
+    checkBroadcast(node, a, b);
+    return [compute(a, b)];
+  };
 
 /** Before opset 7, the axis of a from which on b has its extents was an attribute; without it, b has the last ones. */
 const arithmetic =
@@ -75,8 +84,12 @@ const prelu: Operator = (node) => (inputs) => {
 /** An operator of any number of inputs, computed two by two. */
 const variadic =
   (compute: (a: Tensor, b: Tensor) => Tensor): Operator =>
-  () =>
-  (inputs) => [inputs.tensors().reduce(compute)];
+  (node) =>
+  (inputs) => {
+    const tensors = inputs.tensors();
+    checkBroadcast(node, ...tensors);
+    return [tensors.reduce(compute)];
+  };
 
 /** Integers are divided towards zero, on the host: shapes are computed so. */
 function divide(a: Tensor, b: Tensor): Tensor {
@@ -181,7 +194,11 @@ export const pointwiseOperators: OperatorTable = {
   LessOrEqual: binary(lessEqual),
   Log: unary(log),
   Max: variadic(maximum),
-  Mean: () => (inputs) => [div(inputs.tensors().reduce(add), inputs.count)],
+  Mean: (node) => (inputs) => {
+    const tensors = inputs.tensors();
+    checkBroadcast(node, ...tensors);
+    return [div(tensors.reduce(add), inputs.count)];
+  },
   Min: variadic(minimum),
   Mish: unary(mish),
   Mul: arithmetic(mul),
@@ -200,5 +217,9 @@ export const pointwiseOperators: OperatorTable = {
   Sub: arithmetic(sub),
   Sum: variadic(add),
   Tanh: unary(tanh),
-  Where: () => (inputs) => [where(inputs.tensor(0), inputs.tensor(1), inputs.tensor(2))],
+  Where: (node) => (inputs) => {
+    const [condition, yes, no] = [0, 1, 2].map((index) => inputs.tensor(index));
+    checkBroadcast(node, condition, yes, no);
+    return [where(condition, yes, no)];
+  },
 };

@@ -27,6 +27,9 @@ interface Windows {
   padding(image: Two, kernel: Two): Four;
 }
 
+/** Wider margins than any image needs: a few bytes of a file would ask for hours of work. */
+const maxMargin = 4096;
+
 function two(node: NodeReader, name: string): Two | null {
   const values = node.integers(name);
   if (!values) return null;
@@ -54,8 +57,8 @@ function windows(node: NodeReader): Windows {
   const dilation = two(node, "dilations") ?? [1, 1];
   const auto = node.text("auto_pad", "NOTSET");
   const pads = node.integers("pads") ?? [0, 0, 0, 0];
-  if (pads.length !== 4 || pads.some((margin) => margin < 0 || margin > 2 ** 16))
-    throw node.error(`has pads ${formatShape(pads)}; four integers from 0 to 65536 are supported`);
+  if (pads.length !== 4 || pads.some((margin) => margin < 0 || margin > maxMargin))
+    throw node.error(`has pads ${formatShape(pads)}; four integers from 0 to ${maxMargin} are supported`);
   const [top, left, bottom, right] = pads;
   switch (auto) {
     case "NOTSET":
@@ -80,6 +83,11 @@ function imageOf(node: NodeReader, x: Tensor): Two {
   return [x.shape[2], x.shape[3]];
 }
 
+/** At most so many windows fit into an image with margins, for height and width. */
+function windowCounts([height, width]: Two, [top, bottom, left, right]: Four, stride: Two): number[] {
+  return [Math.ceil((height + top + bottom) / stride[0]), Math.ceil((width + left + right) / stride[1])];
+}
+
 const conv: Operator = (node) => {
   const { stride, dilation, padding } = windows(node);
   const groups = node.integer("group", 1);
@@ -90,7 +98,9 @@ const conv: Operator = (node) => {
     const kernel = imageOf(node, weight);
     if (declared && (declared[0] !== kernel[0] || declared[1] !== kernel[1]))
       throw node.error(`has kernel_shape ${formatShape(declared)}, and weights ${formatShape(weight.shape)}`);
-    const options = { stride, dilation, groups, padding: padding(image, kernel) };
+    const margins = padding(image, kernel);
+    const options = { stride, dilation, groups, padding: margins };
+    node.checkSize([x.shape[0], weight.shape[0], ...windowCounts(image, margins, stride)]);
     return [conv2d(x, weight, bias ? { ...options, bias } : options)];
   };
 };
