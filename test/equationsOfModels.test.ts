@@ -1,5 +1,6 @@
 /** The equations and structure of the networks that the paper compares are those of its figures 2 and 3. */
 import { describe, expect, it } from "vitest";
+import { add, concat } from "../src/autograd/index.ts";
 import {
   analyzeStage,
   type StageSelection,
@@ -9,6 +10,8 @@ import {
 } from "../src/gradflow/index.ts";
 import { trace, withoutValues } from "../src/graph/index.ts";
 import { createModel, type Fusion, type Network } from "../src/models/index.ts";
+import { Conv2d, Module } from "../src/nn/index.ts";
+import type { Tensor } from "../src/tensor/tensor.ts";
 
 const build = (name: string, options?: object): Network => withoutValues(() => createModel(name, options));
 
@@ -136,6 +139,39 @@ describe("stages parted by two 1x1 convolutions", () => {
       "w_U' = f(w_U, g_0', g_T)",
     ]);
     expect(stageStructure(stageOf(network)).duplicatesAcross).toBe(0);
+  });
+});
+
+describe("stages that look as if two 1x1 convolutions parted them", () => {
+  class Branches extends Module {
+    readonly left = new Conv2d(8, 4, 1);
+    readonly right = new Conv2d(8, 4, 1);
+    readonly deep = new Conv2d(4, 4, 3, { padding: 1 });
+    readonly fuse = new Conv2d(8, 4, 1);
+    readonly kind: "alike" | "leaving" | "summed" | "parted";
+    constructor(kind: "alike" | "leaving" | "summed" | "parted") {
+      super();
+      this.kind = kind;
+      if (kind === "leaving") this.fuse = new Conv2d(16, 4, 1);
+      if (kind === "summed") this.fuse = new Conv2d(4, 4, 1);
+    }
+    override forward(x: Tensor): Tensor {
+      const [left, right] = [this.left.forward(x), this.right.forward(x)];
+      const block = this.kind === "alike" ? right : this.deep.forward(right);
+      if (this.kind === "summed") return this.fuse.forward(add(left, block));
+      return this.fuse.forward(concat(this.kind === "leaving" ? [x, left, block] : [left, block], 1));
+    }
+  }
+  const namesOf = (kind: ConstructorParameters<typeof Branches>[0]) =>
+    analyzeStage(trace(new Branches(kind), [1, 8, 2, 2]), { name: kind, paths: [""] }).weights.map(
+      ({ name }) => name,
+    );
+
+  it("have one side: branches of equal depth, an input that is read besides, sides that are added", () => {
+    expect(namesOf("parted")).toEqual(["A", "B", "1", "U"]);
+    expect(namesOf("alike")).toEqual(["1", "2", "T"]);
+    expect(namesOf("leaving")).toEqual(["1", "2", "3", "T"]);
+    expect(namesOf("summed")).toEqual(["1", "2", "3", "T"]);
   });
 });
 

@@ -1,10 +1,37 @@
 /** Equations and counts where weights are not one to a layer: used again, in loops, in functional code, or not learnt. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { add, concat, conv2d, matmul, mul, relu, split, sub, transpose } from "../src/autograd/index.ts";
-import { analyzeStage, stageEquations, stageOutput, stageStructure } from "../src/gradflow/index.ts";
+import {
+  add,
+  concat,
+  conv2d,
+  conv2dRelu,
+  matmul,
+  mul,
+  normReluConv2d,
+  relu,
+  slice,
+  split,
+  sub,
+  transpose,
+} from "../src/autograd/index.ts";
+import {
+  analyzeStage,
+  GradientRecorder,
+  stageEquations,
+  stageOutput,
+  stageStructure,
+} from "../src/gradflow/index.ts";
 import { trace } from "../src/graph/index.ts";
-import { BatchNorm2d, Conv2d, foldForInference, Module, Parameter, Sequential } from "../src/nn/index.ts";
+import {
+  BatchNorm2d,
+  Conv2d,
+  Dropout,
+  foldForInference,
+  Module,
+  Parameter,
+  Sequential,
+} from "../src/nn/index.ts";
 import { ones, randn } from "../src/tensor/create.ts";
 import type { Tensor } from "../src/tensor/tensor.ts";
 import { bruteForce } from "./support/bruteForce.ts";
@@ -120,6 +147,31 @@ describe("a weight that is used again", () => {
       "w_2' = f(w_2, g_1)",
     ]);
   });
+});
+
+it("keeps bottlenecks apart that have half of their weights in common", () => {
+  class Tied extends Module {
+    readonly one = new Sequential(new Conv2d(8, 2, 1), new Conv2d(2, 8, 3, { padding: 1 }));
+    readonly two = new Sequential(new Conv2d(8, 2, 1), new Conv2d(2, 8, 3, { padding: 1 }));
+    constructor(tie: boolean) {
+      super();
+      const [first, second] = [this.one, this.two].map((block) => [...block.namedChildren().values()][0]);
+      if (tie && first instanceof Conv2d && second instanceof Conv2d) second.weight = first.weight;
+    }
+    override forward(x: Tensor): Tensor {
+      return this.two.forward(this.one.forward(x));
+    }
+  }
+  expect(equationsOf(new Tied(false)).lines.slice(0, 2)).toEqual(["x_1 = w_1 * x_0", "x_2 = w_2 * x_1"]);
+  expect(equationsOf(new Tied(true)).lines).toEqual([
+    "x_1 = w_1 * x_0",
+    "x_2 = w_2 * x_1",
+    "x_3 = w_1 * x_2",
+    "x_4 = w_4 * x_3",
+    "w_1' = f(w_1, g_0, g_2)",
+    "w_2' = f(w_2, g_1)",
+    "w_4' = f(w_4, g_3)",
+  ]);
 });
 
 interface Gene {
@@ -264,6 +316,22 @@ describe("functional code", () => {
     });
   });
 
+  it("finds the weights of fused ops where they are", () => {
+    class Fused extends Module {
+      readonly norm = new BatchNorm2d(8);
+      readonly first = new Parameter(randn([4, 8, 3, 3]));
+      readonly second = new Parameter(randn([2, 4, 1, 1]));
+      override forward(x: Tensor): Tensor {
+        const { weight, bias, eps: epsilon } = this.norm;
+        const y = normReluConv2d(x, this.first, { weight, bias, epsilon, padding: 1 });
+        return conv2dRelu(y, this.second);
+      }
+    }
+    const stage = stageOf(new Fused());
+    expect(stageEquations(stage).update).toEqual(["w_1' = f(w_1, g_0)", "w_2' = f(w_2, g_1)"]);
+    expect(stage.weights.map(({ parameters }) => parameters)).toEqual([["first"], ["second"]]);
+  });
+
   it("takes a fixed filter for what it is, like a pooling", () => {
     class Blurred extends Module {
       readonly conv = new Conv2d(8, 4, 1);
@@ -273,6 +341,24 @@ describe("functional code", () => {
       }
     }
     expect(equationsOf(new Blurred()).lines).toEqual(["x_1 = w_1 * x_0", "w_1' = f(w_1, g_0)"]);
+  });
+
+  it("lists the gradients of an update by name, whichever part of the input was cut first", () => {
+    class SecondFirst extends Module {
+      readonly conv = new Conv2d(3, 3, 1);
+      readonly fuse = new Conv2d(11, 4, 1);
+      override forward(x: Tensor): Tensor {
+        const second = slice(x, 1, 5, 8);
+        const deep = this.conv.forward(second);
+        return this.fuse.forward(concat([slice(x, 1, 0, 5), second, deep], 1));
+      }
+    }
+    expect(equationsOf(new SecondFirst()).lines).toEqual([
+      "x_1 = w_1 * x_0''",
+      "x_U = w_U * [x_0', x_0'', x_1]",
+      "w_1' = f(w_1, g_0'')",
+      "w_U' = f(w_U, g_0', g_0'', g_1)",
+    ]);
   });
 
   it("writes differences, matrix products and other combinations as what they are", () => {
@@ -379,5 +465,23 @@ describe("a selection that is wrong", () => {
     );
     // Beside a module that computes, one that does nothing in evaluation mode (dropout) is no mistake.
     expect(stageOf(new Idle(), [1, 8, 2, 2], ["idle", "active"]).layers).toHaveLength(1);
+  });
+
+  it("is refused by the recorder, too, which takes modules that compute nothing as they are", () => {
+    class Dropped extends Module {
+      readonly conv = new Conv2d(8, 8, 1);
+      readonly dropout = new Dropout(0);
+      override forward(x: Tensor): Tensor {
+        return this.dropout.forward(add(x, this.conv.forward(x)));
+      }
+    }
+    const sampled = (paths: string[]) => {
+      const model = new Dropped();
+      const images = randn([2, 8, 3, 3]);
+      const recorder = new GradientRecorder(model, [{ name: "stage", paths }], { everySteps: 1 });
+      recorder.step(0, images, () => model.forward(images).sum().backward());
+    };
+    expect(() => sampled(["conv", "dropout"])).not.toThrow();
+    expect(() => sampled(["conv", "drop"])).toThrow("its modules are conv, dropout");
   });
 });

@@ -364,6 +364,57 @@ describe("stages of a network", () => {
     },
   );
 
+  it("meet behind the stage only in layers that read the side that goes around", () => {
+    class Stage extends Module {
+      readonly inner = new Conv2d(4, 3, 3, { padding: 1 });
+      override forward(x: Tensor): Tensor {
+        const [around, part] = split(x, 2, 1);
+        return concat([around, part, this.inner.forward(part)], 1);
+      }
+    }
+    class Behind extends Module {
+      readonly stage = new Stage();
+      readonly both = new Conv2d(11, 2, 1);
+      readonly denseAlone = new Conv2d(7, 2, 1);
+      readonly aroundAlone = new Conv2d(4, 2, 1);
+      override forward(x: Tensor): Tensor {
+        const out = this.stage.forward(x);
+        const [around, dense] = split(out, [4, 7], 1);
+        return this.both
+          .forward(out)
+          .add(this.denseAlone.forward(dense))
+          .add(this.aroundAlone.forward(around));
+      }
+    }
+    const [found] = networkStructure(
+      new Behind(),
+      [1, 8, 4, 4],
+      [{ name: "stage", paths: ["stage"] }],
+    ).stages;
+    expect([found.structure.duplicatesAcross, found.duplicatesAcrossBehind]).toEqual([0, 1]);
+  });
+
+  it.each([
+    [4, 4, 0],
+    [5, 4, 2],
+    [5, 5, 0],
+    [5, 2, 2],
+  ])("share a gradient when the parts overlap: channels 0 to %i and %i to 8", (end, start, across) => {
+    class Overlapping extends Module {
+      readonly dense = new Conv2d(8 - start, 3, 1);
+      readonly transition = new Conv2d(11 - start, 4, 1);
+      readonly fuse = new Conv2d(end + 4, 8, 1);
+      override forward(x: Tensor): Tensor {
+        const [around, part] = [slice(x, 1, 0, end), slice(x, 1, start, 8)];
+        const mixed = this.transition.forward(concat([part, this.dense.forward(part)], 1));
+        return this.fuse.forward(concat([around, mixed], 1));
+      }
+    }
+    const stage = analyzeStage(trace(new Overlapping(), [1, 8, 2, 2]), { name: "stage", paths: [""] });
+    expect(stage.weights.map(({ name, side }) => name + side)).toEqual(["1dense", "Tdense", "Ubypass"]);
+    expect(stageStructure(stage).duplicatesAcross).toBe(across);
+  });
+
   it("count the sides of a CSPDenseNet by its fusion", () => {
     const across = (fusion: "both" | "first" | "last") =>
       networkStructure(cspDenseNet({ ...sizes, fusion }), [1, 1, 16, 16]).stages.map((stage) => [

@@ -1,5 +1,6 @@
 /** What the recorder looks for in a backward pass: worked out once for all steps that run the same ops. */
 import type { Graph } from "../../graph/index.ts";
+import type { Traced } from "../collapse.ts";
 import type { Reading } from "../reading.ts";
 import { analyzeStage, type Side, type Stage, type StageSelection } from "../stage.ts";
 
@@ -51,14 +52,10 @@ function consumerName(stage: Stage, consumers: readonly number[]): string {
   return names.length > 3 ? `${names[0]}+…+${names[names.length - 1]}` : names.join("+");
 }
 
-/** Works out a stage of a training step whose forward pass was `graph`, from `input` to `output`. */
-export function planStage(
-  graph: Graph,
-  input: number,
-  output: number | null,
-  selection: StageSelection,
-): PlannedStage {
-  const stage = analyzeStage({ graph, inputs: [input], output }, selection);
+/** Works out a stage of a training step whose forward pass was traced. */
+export function planStage(traced: Traced, selection: StageSelection): PlannedStage {
+  const { graph } = traced;
+  const stage = analyzeStage(traced, selection);
   const maps = stage.maps.map(({ name, side }, map): PlannedMap => {
     const pieces = stage.edges
       .filter((edge) => edge.map === map)

@@ -15,6 +15,8 @@ export interface WatchedForward {
   readonly graph: Graph;
   readonly input: number;
   readonly output: number | null;
+  /** Paths of the model's modules. */
+  readonly modules: readonly string[];
 }
 
 /**
@@ -40,7 +42,8 @@ export function watchStep<Result>(
         const graph = builder.graph();
         // The last op on the tape made the loss, where a stage that is the whole model ends.
         const last = graph.nodes.findLast((node) => builder.tensorOf(node.output).gradFn);
-        listener = begin({ graph, input, output: last?.output ?? null });
+        const modules = [...model.namedModules().keys()];
+        listener = begin({ graph, input, output: last?.output ?? null, modules });
       }
       const node = nodes.get(event.from);
       return node === undefined ? undefined : listener(node, event);
@@ -79,10 +82,11 @@ export class StagePlans<Plan> {
     this.#plan = plan;
   }
 
-  for({ graph, input, output }: WatchedForward): Plan {
+  for({ graph, input, output, modules }: WatchedForward): Plan {
     const known = this.#known.find((entry) => sameGraph(entry.graph, graph));
     if (known) return known.plan;
-    const plan = this.#plan(this.#selections.map((selection) => planStage(graph, input, output, selection)));
+    const traced = { graph, inputs: [input], output, modules };
+    const plan = this.#plan(this.#selections.map((selection) => planStage(traced, selection)));
     this.#known.push({ graph, plan });
     if (this.#known.length > rememberedGraphs) this.#known.shift();
     return plan;
