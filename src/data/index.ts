@@ -10,6 +10,8 @@ export {
   randomHorizontalFlip,
   randomShift,
 } from "./augment.ts";
+export { centreCrop, cut, type FloatImage, resize, resizeShorterSide, tenCrop } from "./crops.ts";
+export { type DarknetAugmentation, darknetView, paperAugmentation } from "./darknetAugment.ts";
 export {
   type ImageDataset,
   type ImageDatasetPair,
@@ -19,5 +21,13 @@ export {
 } from "./dataset.ts";
 export { DataError } from "./errors.ts";
 export { type IdxArray, parseIdx, readIdxFile } from "./idx.ts";
+export { decodePhotograph, type Photograph, readPhotograph } from "./imageFile.ts";
+export {
+  normalise,
+  openImageFolder,
+  PhotographLoader,
+  type PhotographLoaderOptions,
+  type PhotographSet,
+} from "./imageFolder.ts";
 export { type Batch, DataLoader, type DataLoaderOptions } from "./loader.ts";
 export { fashionMnistClasses, loadMnist, type MnistOptions } from "./mnist.ts";

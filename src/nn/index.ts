@@ -3,6 +3,7 @@
  * schedules are in `optim/`. May import from `autograd/`, `tensor/` and `backends/`.
  */
 export { type CrossEntropyOptions, crossEntropy } from "../autograd/index.ts";
+export { checkpointModules } from "./checkpointModules.ts";
 export { foldForInference } from "./foldForInference.ts";
 export type { BackwardHook, ForwardHook, ForwardPreHook } from "./hooks.ts";
 export * as init from "./init.ts";
