@@ -39,7 +39,9 @@ export interface StageStructure {
   readonly duplicates: number;
   /** The same sum with every term times the map's channels. */
   readonly duplicatesByChannels: number;
-  /** Distinct pairs of one weight of each side that share a gradient, or channels of one. */
+  /** Distinct pairs of weights of one side that share a gradient, or channels of one. */
+  readonly duplicatesWithin: number;
+  /** Distinct pairs of one weight of each side that do. */
   readonly duplicatesAcross: number;
   readonly paths: readonly PathCount[];
   /** Bytes per image of gradient pieces beyond the first of their map: written and added only because it is read again. */
@@ -60,7 +62,7 @@ export function stageStructure(stage: Stage): StageStructure {
     reuse,
     duplicates: sumOf(() => 1),
     duplicatesByChannels: sumOf(({ map }) => stage.maps[map].shape[1]),
-    duplicatesAcross: countAcross(stage),
+    ...countPairs(stage),
     paths: countPaths(stage, maps, leaving),
     duplicateBytes: reuse.reduce((sum, { map, layers }) => {
       const [, ...extents] = stage.maps[map].shape;
@@ -90,14 +92,32 @@ export function shareGradient(stage: Stage, a: readonly number[], b: readonly nu
   return a.some((map) => b.some((other) => overlap(stage, map, other)));
 }
 
-function countAcross(stage: Stage): number {
-  const ofSide = (wanted: Weight["side"]) =>
-    stage.weights.filter(({ side }) => side === wanted).map(({ sources }) => sources);
-  const bypass = ofSide("bypass");
-  return ofSide("dense").reduce(
-    (sum, dense) => sum + bypass.filter((other) => shareGradient(stage, dense, other)).length,
-    0,
+/** Pairs of weights that share a gradient, by whether they are on two sides. Sets of maps are bits: deep stages have many. */
+function countPairs(stage: Stage): { duplicatesWithin: number; duplicatesAcross: number } {
+  const bit = (map: number): bigint => 1n << BigInt(map);
+  const wholes = new Map<number, number[]>();
+  stage.maps.forEach((_, map) => {
+    const whole = wholeOf(stage, map);
+    wholes.set(whole, [...(wholes.get(whole) ?? []), map]);
+  });
+  const overlapping = stage.maps.map((_, map) =>
+    (wholes.get(wholeOf(stage, map)) ?? [])
+      .filter((other) => overlap(stage, map, other))
+      .reduce((bits, other) => bits | bit(other), 0n),
   );
+  const union = (maps: readonly number[], of: (map: number) => bigint): bigint =>
+    maps.reduce((bits, map) => bits | of(map), 0n);
+  const read = stage.weights.map(({ sources }) => union(sources, bit));
+  const touched = stage.weights.map(({ sources }) => union(sources, (map) => overlapping[map]));
+  let [duplicatesWithin, duplicatesAcross] = [0, 0];
+  stage.weights.forEach((a, i) => {
+    for (let j = 0; j < i; j++) {
+      if ((read[i] & touched[j]) === 0n) continue;
+      if (areAcross(a, stage.weights[j])) duplicatesAcross += 1;
+      else duplicatesWithin += 1;
+    }
+  });
+  return { duplicatesWithin, duplicatesAcross };
 }
 
 /**
