@@ -29,8 +29,8 @@ async function run(code: string, index: number): Promise<string> {
 }
 
 describe("README", () => {
-  it("has the tour, the edge hook, Darknet files, the layer test and the layer", () => {
-    expect(snippets).toHaveLength(5);
+  it("has the tour, the edge hook, the comparison, Darknet files, the layer test, the layer and the GPU", () => {
+    expect(snippets).toHaveLength(7);
   });
 
   it("shows equation (4), no duplicates across the sides, and pieces while training", async () => {
@@ -46,7 +46,11 @@ describe("README", () => {
     expect(output).toContain("exp 0");
   });
 
-  it.each([2, 3, 4])("runs snippet %i", async (index) => {
+  it.each([2, 3, 4, 5])("runs snippet %i", async (index) => {
     await expect(run(snippets[index], index)).resolves.toBeTypeOf("string");
+  });
+
+  it.skipIf(!softwareWebGpu())("says which adapter computes", async () => {
+    expect(await run(snippets[6], 6)).toMatch(/^\S.* 0\n$/);
   });
 });
