@@ -196,7 +196,11 @@ describe("compareGradientFlow", async () => {
     expect(await taken({ steps: 6 })).toBe(false);
     expect(await taken({ learningRate: 0.05 })).toBe(false);
     expect(await taken({ seeds: [4] })).toBe(false);
-    expect(await taken({ data: { ...options.data, train: noise("noise train", 20, 1) } })).toBe(false);
+    for (const train of [noise("noise train", 20, 1), noise("noise train", 24, 9)])
+      expect(await taken({ data: { ...options.data, train } })).toBe(false);
+    expect(
+      await taken({ variants: [{ ...dense, build: () => densenet({ ...size, stemChannels: 12 }) }] }),
+    ).toBe(false);
     expect(await taken({ variants: [{ ...dense, architecture: { blocks: [2], growthRate: 4 } }] })).toBe(
       false,
     );

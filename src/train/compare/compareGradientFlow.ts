@@ -2,9 +2,11 @@
  * The comparison: several networks, or one network with different gradient paths, trained on the same images in the same
  * order from the same seeds, and everything that can be said of their gradients side by side.
  */
+import { createHash } from "node:crypto";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Batch, DataLoader, type ImageDataset } from "../../data/index.ts";
 import { GradientRecorder, type GradientReuseReport, PathEditor } from "../../gradflow/index.ts";
+import { init } from "../../nn/index.ts";
 import * as optim from "../../nn/optim/index.ts";
 import { manualSeed } from "../../tensor/generator.ts";
 import { chainInstruments } from "../chainInstruments.ts";
@@ -87,23 +89,49 @@ async function runOnce(
 }
 
 /** Everything that decides a run's numbers, apart from the code. */
-function runKey(
-  { name, architecture, counterfactual }: ComparedVariant,
-  seed: number,
-  settings: CompareSettings,
-): RunKey {
+function runKey(variant: ComparedVariant, seed: number, settings: CompareSettings): RunKey {
   const { seeds, steps, batchSize, learningRate, everySteps, data } = settings;
-  const { gradweave } = environment().versions;
-  const setOf = ({ name: set, count }: ImageDataset) => ({ set, count });
   return {
-    variant: name,
+    variant: variant.name,
     seed,
     settings: {
-      ...{ gradweave, architecture, steps, batchSize, learningRate, everySteps, firstSeed: seeds[0] },
-      ...{ train: setOf(data.train), test: setOf(data.test), mean: data.mean ?? [], std: data.std ?? [] },
-      edits: counterfactual?.edits ?? [],
+      gradweave: environment().versions.gradweave,
+      architecture: variant.architecture,
+      network: networkDigest(variant),
+      ...{ steps, batchSize, learningRate, everySteps, firstSeed: seeds[0] },
+      ...{ train: dataDigest(data.train), test: dataDigest(data.test), mean: data.mean, std: data.std },
+      edits: variant.counterfactual?.edits ?? [],
     },
   };
+}
+
+const networkDigests = new WeakMap<ComparedVariant, string>();
+const dataDigests = new WeakMap<ImageDataset, string>();
+
+/** Of the names and shapes of a network's parameters: two networks may be described by the same words. */
+function networkDigest(variant: ComparedVariant): string {
+  const known = networkDigests.get(variant);
+  if (known !== undefined) return known;
+  const parameters = init.withoutDrawing(() => variant.build().namedParameters());
+  const digest = createHash("sha256")
+    .update(JSON.stringify([...parameters].map(([name, { shape }]) => [name, shape])))
+    .digest("hex");
+  networkDigests.set(variant, digest);
+  return digest;
+}
+
+/** Of the images and labels themselves. */
+function dataDigest(dataset: ImageDataset): string {
+  const known = dataDigests.get(dataset);
+  if (known !== undefined) return known;
+  const { images, labels, count, channels, height, width } = dataset;
+  const digest = createHash("sha256")
+    .update(JSON.stringify([count, channels, height, width]))
+    .update(images)
+    .update(Uint8Array.from(labels))
+    .digest("hex");
+  dataDigests.set(dataset, digest);
+  return digest;
 }
 
 /** Batches of as many epochs as it takes. */
