@@ -6,6 +6,7 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, describe, expect, it } from "vitest";
+import { softwareWebGpu } from "./support/webgpu.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
 const snippets = [
