@@ -317,6 +317,46 @@ describe("importOnnx refuses by name", () => {
     await expect(run(file, zeros([1]))).rejects.toThrow("more than 536870912 elements");
   });
 
+  it("lists that are longer than any axis", async () => {
+    const initializers = [
+      integersTensor("long", [2 ** 28]),
+      integersTensor("none", []),
+      integersTensor("size", [2 ** 27]),
+      integersTensor("step", [-1]),
+      integersTensor("first", [-1]),
+      integersTensor("last", [-(2 ** 40)]),
+      integersTensor("axis", [0]),
+    ];
+    const long = node("ConstantOfShape", ["long"], ["c"]);
+    const backwards = node("Slice", ["c", "first", "last", "axis", "step"], ["y"]);
+    await expect(run(model([long, backwards], { initializers }), zeros([1]))).rejects.toThrow("one by one");
+    const resized = node("Resize", ["x", "", "", "size"], ["y"]);
+    await expect(run(model([resized], { initializers }), zeros([1]))).rejects.toThrow("one by one");
+    const places = node("Reshape", ["x", "c"], ["y"]);
+    await expect(run(model([long, places], { initializers }), zeros([1]))).rejects.toThrow("one by one");
+  });
+
+  it("nothing of strides that lead out of the image: they leave one window", async () => {
+    const far: OnnxAttribute = { kind: "integers", value: [2n, 2n ** 31n] };
+    const kernel: OnnxAttribute = { kind: "integers", value: [2n, 2n] };
+    const conv = model([node("Conv", ["x", "w"], ["y"], { strides: far })], {
+      initializers: [floats("w", [1, 1, 1, 1], [1, 1, 2, 2])],
+    });
+    const x = tensor([
+      [
+        [
+          [1, 2, 3],
+          [4, 5, 6],
+          [7, 8, 9],
+        ],
+      ],
+    ]);
+    expect((await run(conv, x)).toArraySync()).toEqual([[[[12]]]]);
+    const attributes = { strides: far, kernel_shape: kernel, ceil_mode: integer(1) };
+    const pooled = await run(model([node("MaxPool", ["x"], ["y"], attributes)]), x);
+    expect(pooled.toArraySync()).toEqual([[[[5], [8]]]]);
+  });
+
   it("tables that two long vectors make", async () => {
     const file = model([node("Reshape", ["x", "column"], ["c"]), node("Mul", ["c", "x"], ["y"])], {
       initializers: [integersTensor("column", [-1, 1])],

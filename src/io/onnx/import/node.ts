@@ -6,6 +6,9 @@ import type { HostTensor, OnnxAttribute, OnnxNode } from "../model.ts";
 import { hostTensor } from "../tensors.ts";
 import type { Value } from "./value.ts";
 
+/** Lists of places, axes or repeats that are worked out one by one are no longer; sides of images are far shorter. */
+const maxListed = 2 ** 22;
+
 /** The inputs of one evaluation of a node. */
 export class NodeInputs {
   private readonly values: readonly (Value | null)[];
@@ -43,12 +46,14 @@ export class NodeInputs {
 
   /** The elements of a small input, on the host. */
   numbers(index: number): readonly number[] {
-    return this.value(index).numbers();
+    const value = this.value(index);
+    this.node.checkListed(sizeOf(value.shape));
+    return value.numbers();
   }
 
   /** Null when the input is not given. */
   optionalNumbers(index: number): readonly number[] | null {
-    return this.values[index]?.numbers() ?? null;
+    return this.values[index] ? this.numbers(index) : null;
   }
 }
 
@@ -174,6 +179,12 @@ export class NodeReader {
   checkSize(shape: Shape): void {
     if (sizeOf(shape) > maxElements)
       throw this.error(`asks for ${formatShape(shape)}, more than ${maxElements} elements`);
+  }
+
+  /** Throws when a node asks for a list that is longer than any axis of a network. */
+  checkListed(count: number): void {
+    if (!(count <= maxListed))
+      throw this.error(`asks for ${count} entries one by one, more than ${maxListed}`);
   }
 
   private attribute<Kind extends OnnxAttribute["kind"]>(

@@ -53,6 +53,7 @@ const largest: Operator = (node) => {
     if (!last) return [argmax(x, at, { keepDims })];
     // Read backwards, the last of equal elements comes first.
     const end = x.shape[at] - 1;
+    node.checkListed(end);
     const backwards = take(
       x,
       at,

@@ -88,6 +88,7 @@ function upsampled(
 
 function resize(node: NodeReader, x: Tensor, axes: readonly Axis[], rules: Rules): Tensor {
   node.checkSize(axes.map(({ to }) => to));
+  for (const { to } of axes) node.checkListed(to);
   if (axes.some(({ from, to, scale }) => !(scale > 0) || to < 1 || from < 1))
     throw node.error(`resizes ${formatShape(x.shape)} to ${formatShape(axes.map(({ to }) => to))}`);
   const fast = upsampled(x, axes, rules);

@@ -105,7 +105,9 @@ const concatOperator: Operator = (node) => {
 const splitOperator: Operator = (node) => {
   const axis = node.integer("axis", 0);
   const extents = listOf(node, "split", 13, 1);
-  const parts = node.has("num_outputs") ? node.integer("num_outputs") : node.outputCount;
+  const parts = node.integer("num_outputs", node.outputCount);
+  if (parts !== node.outputCount)
+    throw node.error(`has ${node.outputCount} outputs and num_outputs ${parts}`);
   return (inputs) => {
     const x = inputs.tensor(0);
     const at = node.axis(axis, x.rank);
@@ -122,18 +124,29 @@ const splitOperator: Operator = (node) => {
 };
 
 /** One axis of ONNX's Slice, which counts from the end, clips, and steps as Python does. */
-function placesOf(extent: number, start: number, end: number, step: number): number[] {
+function sliceAxis(
+  node: NodeReader,
+  x: Tensor,
+  axis: number,
+  start: number,
+  end: number,
+  step: number,
+): Tensor {
+  const extent = x.shape[axis];
   const clip = (value: number, low: number, high: number) =>
     Math.min(high, Math.max(low, value < 0 ? value + extent : value));
-  const places: number[] = [];
-  if (step > 0) {
-    const last = clip(end, 0, extent);
-    for (let i = clip(start, 0, extent); i < last; i += step) places.push(i);
-  } else {
-    const last = clip(end, -1, extent - 1);
-    for (let i = clip(start, 0, extent - 1); i > last; i += step) places.push(i);
-  }
-  return places;
+  const [first, last] =
+    step > 0
+      ? [clip(start, 0, extent), clip(end, 0, extent)]
+      : [clip(start, 0, extent - 1), clip(end, -1, extent - 1)];
+  if (step === 1) return slice(x, axis, first, Math.max(first, last));
+  const count = Math.max(0, Math.ceil((last - first) / step));
+  node.checkListed(count);
+  return take(
+    x,
+    axis,
+    Array.from({ length: count }, (_, i) => first + i * step),
+  );
 }
 
 const sliceOperator: Operator = (node) => {
@@ -145,12 +158,7 @@ const sliceOperator: Operator = (node) => {
     const steps = (node.opset >= 10 ? inputs.optionalNumbers(4) : null) ?? starts.map(() => 1);
     if ([ends, axes, steps].some(({ length }) => length !== starts.length) || steps.includes(0))
       throw node.error("has starts, ends, axes and steps that do not belong together");
-    return [
-      axes.reduce(
-        (result, axis, i) => take(result, axis, placesOf(x.shape[axis], starts[i], ends[i], steps[i])),
-        x,
-      ),
-    ];
+    return [axes.reduce((result, axis, i) => sliceAxis(node, result, axis, starts[i], ends[i], steps[i]), x)];
   };
 };
 
@@ -168,12 +176,16 @@ const tileOperator: Operator = (node) => (inputs) => {
     throw node.error(`repeats ${formatShape(x.shape)} by ${formatShape(repeats)}`);
   node.checkSize(x.shape.map((extent, axis) => extent * repeats[axis]));
   node.checkSize(repeats);
-  const tiled = repeats.reduce(
-    (result, count, axis) =>
-      count === 0 ? slice(result, axis, 0, 0) : concat(new Array<Tensor>(count).fill(result), axis),
-    x,
-  );
-  return [tiled];
+  // Each axis after a new one, along which it is read so many times.
+  const paired = x.shape.flatMap((extent) => [1, extent]);
+  const stretched = x.shape.flatMap((extent, axis) => [repeats[axis], extent]);
+  const tiled = expand(reshape(x, paired), stretched);
+  return [
+    reshape(
+      tiled,
+      x.shape.map((extent, axis) => extent * repeats[axis]),
+    ),
+  ];
 };
 
 /** The place of the image that lies at `at` of a margin, by ONNX's modes other than "constant". */
@@ -225,6 +237,8 @@ const padOperator: Operator = (node) => {
     }
     const padded = sides.reduce((result, [before, after], axis) => {
       const extent = x.shape[axis];
+      if (before === 0 && after === 0) return result;
+      node.checkListed(extent + before + after);
       const places = Array.from({ length: Math.max(0, extent + before + after) }, (_, i) =>
         mirrored(mode, i - before, extent),
       );

@@ -83,24 +83,48 @@ function imageOf(node: NodeReader, x: Tensor): Two {
   return [x.shape[2], x.shape[3]];
 }
 
-/** At most so many windows fit into an image with margins, for height and width. */
-function windowCounts([height, width]: Two, [top, bottom, left, right]: Four, stride: Two): number[] {
-  return [Math.ceil((height + top + bottom) / stride[0]), Math.ceil((width + left + right) / stride[1])];
+/** Windows as the ops take them: strides and dilations that lead out of the image lead just out of it. */
+interface FittedWindows {
+  readonly stride: Two;
+  readonly dilation: Two;
+  readonly padding: Four;
+}
+
+/**
+ * The windows on an image of this shape. Kernels make tables as long as a stride, so a stride that no second window
+ * follows becomes the shortest such, which changes nothing; likewise for the dilation of a single tap. Throws when the
+ * image with its margins is larger than any.
+ */
+function fitted(node: NodeReader, windows: Windows, shape: Shape, kernel: Two): FittedWindows {
+  const image = [shape[2], shape[3]] as const;
+  const padding = windows.padding(image, kernel);
+  const [top, bottom, left, right] = padding;
+  const room = [image[0] + top + bottom, image[1] + left + right] as const;
+  node.checkSize([shape[0], shape[1], ...room]);
+  const both = (limit: (axis: 0 | 1) => number): Two => [limit(0), limit(1)];
+  return {
+    padding,
+    stride: both((axis) => Math.min(windows.stride[axis], room[axis] + 1)),
+    dilation: both((axis) => (kernel[axis] === 1 ? 1 : windows.dilation[axis])),
+  };
 }
 
 const conv: Operator = (node) => {
-  const { stride, dilation, padding } = windows(node);
+  const given = windows(node);
   const groups = node.integer("group", 1);
   const declared = two(node, "kernel_shape");
   return (inputs) => {
     const [x, weight, bias] = [inputs.tensor(0), inputs.tensor(1), inputs.optionalTensor(2)];
-    const image = imageOf(node, x);
+    imageOf(node, x);
     const kernel = imageOf(node, weight);
     if (declared && (declared[0] !== kernel[0] || declared[1] !== kernel[1]))
       throw node.error(`has kernel_shape ${formatShape(declared)}, and weights ${formatShape(weight.shape)}`);
-    const margins = padding(image, kernel);
-    const options = { stride, dilation, groups, padding: margins };
-    node.checkSize([x.shape[0], weight.shape[0], ...windowCounts(image, margins, stride)]);
+    const fit = fitted(node, given, x.shape, kernel);
+    const [top, bottom, left, right] = fit.padding;
+    const rows = Math.ceil((x.shape[2] + top + bottom) / fit.stride[0]);
+    const columns = Math.ceil((x.shape[3] + left + right) / fit.stride[1]);
+    node.checkSize([x.shape[0], weight.shape[0], rows, columns]);
+    const options = { ...fit, groups };
     return [conv2d(x, weight, bias ? { ...options, bias } : options)];
   };
 };
@@ -114,31 +138,28 @@ function kernelOf(node: NodeReader): Two {
 const maxPool: Operator = (node) => {
   node.limitOutputs(1);
   node.ignore("storage_order");
-  const { stride, dilation, padding } = windows(node);
+  const given = windows(node);
   const kernelSize = kernelOf(node);
   const ceilMode = node.flag("ceil_mode", false);
   return (inputs) => {
     const x = inputs.tensor(0);
-    const margins = padding(imageOf(node, x), kernelSize);
-    const pooled = maxPool2d(isFloat(x.dtype) ? x : to(x, "f32"), {
-      kernelSize,
-      stride,
-      dilation,
-      ceilMode,
-      padding: margins,
-    });
+    imageOf(node, x);
+    const fit = fitted(node, given, x.shape, kernelSize);
+    const pooled = maxPool2d(isFloat(x.dtype) ? x : to(x, "f32"), { ...fit, kernelSize, ceilMode });
     return [to(pooled, x.dtype)];
   };
 };
 
 const averagePool: Operator = (node) => {
-  const { stride, dilation, padding } = windows(node);
+  const given = windows(node);
   const kernelSize = kernelOf(node);
   const ceilMode = node.flag("ceil_mode", false);
   const countIncludePad = node.flag("count_include_pad", false);
   return (inputs) => {
     const x = inputs.tensor(0);
-    const [top, bottom, left, right] = padding(imageOf(node, x), kernelSize);
+    imageOf(node, x);
+    const { padding, stride, dilation } = fitted(node, given, x.shape, kernelSize);
+    const [top, bottom, left, right] = padding;
     const options = { kernelSize, stride, dilation };
     if (!ceilMode || !countIncludePad || top + bottom + left + right === 0)
       return [avgPool2d(x, { ...options, ceilMode, countIncludePad, padding: [top, bottom, left, right] })];
