@@ -148,8 +148,8 @@ describe("stages that look as if two 1x1 convolutions parted them", () => {
     readonly right = new Conv2d(8, 4, 1);
     readonly deep = new Conv2d(4, 4, 3, { padding: 1 });
     readonly fuse = new Conv2d(8, 4, 1);
-    readonly kind: "alike" | "leaving" | "summed" | "parted";
-    constructor(kind: "alike" | "leaving" | "summed" | "parted") {
+    readonly kind: "alike" | "leaving" | "given out" | "summed" | "parted";
+    constructor(kind: "alike" | "leaving" | "given out" | "summed" | "parted") {
       super();
       this.kind = kind;
       if (kind === "leaving") this.fuse = new Conv2d(16, 4, 1);
@@ -158,6 +158,7 @@ describe("stages that look as if two 1x1 convolutions parted them", () => {
     override forward(x: Tensor): Tensor {
       const [left, right] = [this.left.forward(x), this.right.forward(x)];
       const block = this.kind === "alike" ? right : this.deep.forward(right);
+      if (this.kind === "given out") return concat([x, left, block], 1);
       if (this.kind === "summed") return this.fuse.forward(add(left, block));
       return this.fuse.forward(concat(this.kind === "leaving" ? [x, left, block] : [left, block], 1));
     }
@@ -171,6 +172,7 @@ describe("stages that look as if two 1x1 convolutions parted them", () => {
     expect(namesOf("parted")).toEqual(["A", "B", "1", "U"]);
     expect(namesOf("alike")).toEqual(["1", "2", "T"]);
     expect(namesOf("leaving")).toEqual(["1", "2", "3", "T"]);
+    expect(namesOf("given out")).toEqual(["1", "2", "3"]);
     expect(namesOf("summed")).toEqual(["1", "2", "3", "T"]);
   });
 });

@@ -270,6 +270,16 @@ it("counts the gradient paths of random networks with slices as walking every on
         const names = sources.map((source) => (source === null ? "end" : stage.layers[source].modulePath));
         expect(names.sort()).toEqual(expected.stops.get(modulePath));
       }
+      for (const { map, count, shortest, longest } of stageStructure(stage).paths) {
+        const { layer } = stage.maps[map];
+        if (layer === null) continue;
+        const walked = expected.paths.get(stage.layers[layer].modulePath);
+        expect([count, shortest, longest]).toEqual([
+          BigInt(walked?.distinct ?? -1),
+          walked?.shortest,
+          walked?.longest,
+        ]);
+      }
       sliced += stage.maps.filter(({ part }) => part && stage.maps[part.of].layer !== null).length;
     }),
     { numRuns: 200 },
@@ -395,25 +405,32 @@ describe("stages of a network", () => {
   });
 
   it.each([
-    [4, 4, 0],
-    [5, 4, 2],
-    [5, 5, 0],
-    [5, 2, 2],
-  ])("share a gradient when the parts overlap: channels 0 to %i and %i to 8", (end, start, across) => {
-    class Overlapping extends Module {
-      readonly dense = new Conv2d(8 - start, 3, 1);
-      readonly transition = new Conv2d(11 - start, 4, 1);
-      readonly fuse = new Conv2d(end + 4, 8, 1);
-      override forward(x: Tensor): Tensor {
-        const [around, part] = [slice(x, 1, 0, end), slice(x, 1, start, 8)];
-        const mixed = this.transition.forward(concat([part, this.dense.forward(part)], 1));
-        return this.fuse.forward(concat([around, mixed], 1));
+    [4, 4, "first", 0],
+    [4, 4, "last", 0],
+    [5, 4, "first", 2],
+    [5, 4, "last", 2],
+    [5, 5, "first", 0],
+    [5, 2, "last", 2],
+  ])(
+    "share a gradient when the parts overlap: channels 0 to %i and %i to 8, the %s go around",
+    (end, start, which, across) => {
+      class Overlapping extends Module {
+        readonly width = which === "first" ? 8 - start : end;
+        readonly dense = new Conv2d(this.width, 3, 1);
+        readonly transition = new Conv2d(this.width + 3, 4, 1);
+        readonly fuse = new Conv2d(12 + end - start - this.width, 8, 1);
+        override forward(x: Tensor): Tensor {
+          const parts = [slice(x, 1, 0, end), slice(x, 1, start, 8)];
+          const [around, part] = which === "first" ? parts : parts.reverse();
+          const mixed = this.transition.forward(concat([part, this.dense.forward(part)], 1));
+          return this.fuse.forward(concat([around, mixed], 1));
+        }
       }
-    }
-    const stage = analyzeStage(trace(new Overlapping(), [1, 8, 2, 2]), { name: "stage", paths: [""] });
-    expect(stage.weights.map(({ name, side }) => name + side)).toEqual(["1dense", "Tdense", "Ubypass"]);
-    expect(stageStructure(stage).duplicatesAcross).toBe(across);
-  });
+      const stage = analyzeStage(trace(new Overlapping(), [1, 8, 2, 2]), { name: "stage", paths: [""] });
+      expect(stage.weights.map(({ name, side }) => name + side)).toEqual(["1dense", "Tdense", "Ubypass"]);
+      expect(stageStructure(stage).duplicatesAcross).toBe(across);
+    },
+  );
 
   it("count the sides of a CSPDenseNet by its fusion", () => {
     const across = (fusion: "both" | "first" | "last") =>

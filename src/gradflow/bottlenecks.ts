@@ -121,3 +121,10 @@ function keepWholeWeights(links: readonly ChainLink[], chains: readonly number[]
     ),
   );
 }
+
+/** The innermost module that all `paths` lie in. */
+export function commonModule(paths: readonly string[]): string {
+  const [first, ...others] = paths.map((path) => path.split("."));
+  const length = first.findIndex((name, i) => others.some((other) => other[i] !== name));
+  return (length < 0 ? first : first.slice(0, length)).join(".");
+}

@@ -6,7 +6,7 @@
  * (`bottlenecks.ts` has the rule).
  */
 import { dependentValues, type Graph, type GraphNode } from "../graph/index.ts";
-import { bottleneckChains } from "./bottlenecks.ts";
+import { bottleneckChains, commonModule } from "./bottlenecks.ts";
 import { channelRange, isChannelConcat } from "./channels.ts";
 import {
   combined,
@@ -17,6 +17,7 @@ import {
   type Sign,
   substitute,
 } from "./reading.ts";
+import { selectedNodes, type Traced, withNextLayers } from "./selection.ts";
 import { TrainedLayers, type WeightedOp } from "./trainedLayers.ts";
 
 /** A feature map: the stage's input, a channel slice of a map, or the output of a weighted layer. */
@@ -53,15 +54,6 @@ export interface CollapsedStage {
   readonly nodes: ReadonlySet<number>;
 }
 
-/** A graph, the values that data enters it by, and the one it ends in, if it ends. */
-export interface Traced {
-  readonly graph: Graph;
-  readonly inputs: readonly number[];
-  readonly output: number | null;
-  /** Paths of all modules; without them only those are known in which an op ran. */
-  readonly modules?: readonly string[];
-}
-
 export interface CollapseOptions {
   /** Whether a bottleneck is one layer, as the paper counts. Default true. */
   readonly bottlenecks?: boolean;
@@ -69,75 +61,21 @@ export interface CollapseOptions {
   readonly behind?: boolean;
 }
 
-const inside = (path: string, prefix: string): boolean =>
-  prefix === "" || path === prefix || path.startsWith(`${prefix}.`);
-
-/** The module that several lie in. */
-function commonModule(paths: readonly string[]): string {
-  const [first, ...others] = paths.map((path) => path.split("."));
-  const length = first.findIndex((name, i) => others.some((other) => other[i] !== name));
-  return (length < 0 ? first : first.slice(0, length)).join(".");
-}
-
 /**
- * Collapses the part of `graph` that lies in modules at or below `paths` ("" is everything). Throws when one of the
+ * Collapses the part of a graph that lies in modules at or below `paths` ("" is everything). Throws when one of the
  * paths does not exist, and when no op lies there.
  */
 export function collapse(
-  { graph, inputs, output: end, modules }: Traced,
+  traced: Traced,
   paths: readonly string[],
   { bottlenecks = true, behind = false }: CollapseOptions = {},
 ): CollapsedStage {
+  const { graph, inputs, output } = traced;
   const data = dependentValues(graph, inputs);
-  checkPaths(paths, modules ?? graph.nodes.map(({ modulePath }) => modulePath));
-  const nodes = graph.nodes.filter(
-    ({ modulePath, output }) => data.has(output) && paths.some((path) => inside(modulePath, path)),
-  );
-  if (nodes.length === 0)
-    throw new Error(
-      `gradflow: no op of the traced network lies in ${paths.map((p) => `"${p}"`).join(" or ")}; ` +
-        "choose modules that compute something from the input",
-    );
-  const stage = behind ? withNextLayers(graph, data, nodes) : nodes;
-  return new Collapser(graph, data, stage, end).result(bottlenecks);
+  const selected = selectedNodes(traced, data, paths);
+  const nodes = behind ? withNextLayers(graph, data, selected) : selected;
+  return new Collapser(graph, data, nodes, output).result(bottlenecks);
 }
-
-/** The ops of a stage, and all that read what it makes, up to the next weighted ones. */
-function withNextLayers(graph: Graph, data: ReadonlySet<number>, nodes: readonly GraphNode[]): GraphNode[] {
-  const trained = new TrainedLayers(graph, data);
-  const own = new Set(nodes.map(({ id }) => id));
-  const found = new Set(own);
-  // A set is walked to its end while it grows.
-  for (const id of found) {
-    if (!own.has(id) && trained.of(graph.nodes[id])) continue;
-    for (const { node } of graph.values[graph.nodes[id].output].consumers)
-      if (data.has(graph.nodes[node].output)) found.add(node);
-  }
-  return [...found].sort((a, b) => a - b).map((id) => graph.nodes[id]);
-}
-
-/** Throws for a path under which there is no module. */
-function checkPaths(paths: readonly string[], modules: readonly string[]): void {
-  for (const path of paths) {
-    if (modules.some((module) => inside(module, path))) continue;
-    const above = path.includes(".") ? path.slice(0, path.lastIndexOf(".")) : "";
-    const beside = modules
-      .filter((module) => module !== above && inside(module, above))
-      .map((module) => module.split(".").slice(0, path.split(".").length).join("."));
-    const known = [...new Set(beside)];
-    throw new Error(
-      `gradflow: no op of the traced network lies in "${path}": it has no such module; ` +
-        `${above === "" ? "its modules are" : `in ${above} there are`} ${listed(known)}`,
-    );
-  }
-}
-
-const listed = (names: readonly string[]): string =>
-  names.length === 0
-    ? "none"
-    : names.length > 12
-      ? `${names.slice(0, 12).join(", ")} and ${names.length - 12} more`
-      : names.join(", ");
 
 const operators: Readonly<Record<string, Sign>> = { add: "+", sub: "-", mul: "⊙", matmul: "·" };
 

@@ -2,9 +2,9 @@
 import { type TraceInput, trace } from "../graph/index.ts";
 import type { Module } from "../nn/index.ts";
 import { type Arrival, type ArrivalSummary, gradientArrivals, summarizeArrivals } from "./arrivals.ts";
-import type { Traced } from "./collapse.ts";
 import { type StageEquations, stageEquations } from "./notation.ts";
 import { mapsOf } from "./reading.ts";
+import type { Traced } from "./selection.ts";
 import { analyzeStage, type Stage, type StageSelection, wholeOf } from "./stage.ts";
 import { type PathCount, type StageStructure, shareGradient, stageStructure } from "./structure.ts";
 

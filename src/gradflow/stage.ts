@@ -1,9 +1,10 @@
 /** One stage of a network on the level of the paper: named feature maps and weighted layers. */
 import type { Graph } from "../graph/index.ts";
 import type { Shape } from "../tensor/layout.ts";
-import { type CollapsedStage, type CollapseOptions, collapse, type Traced } from "./collapse.ts";
+import { type CollapsedStage, type CollapseOptions, collapse } from "./collapse.ts";
 import { nameStage, type Side } from "./naming.ts";
 import { mapsOf, type Reading } from "./reading.ts";
+import type { Traced } from "./selection.ts";
 
 export type { Side } from "./naming.ts";
 

@@ -1,7 +1,7 @@
 /** What the recorder looks for in a backward pass: worked out once for all steps that run the same ops. */
 import type { Graph } from "../../graph/index.ts";
-import type { Traced } from "../collapse.ts";
 import type { Reading } from "../reading.ts";
+import type { Traced } from "../selection.ts";
 import { analyzeStage, type Side, type Stage, type StageSelection } from "../stage.ts";
 
 /** Where gradients leave the stage instead of going to one of its layers. */
