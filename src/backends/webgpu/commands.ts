@@ -28,6 +28,8 @@ export class CommandStream {
   readonly #waiting = new Set<number>();
   #encoder: GPUCommandEncoder | null = null;
   #pass: GPUComputePassEncoder | null = null;
+  /** What the pass has set. */
+  #pipeline: Pipeline | null = null;
   #pending = 0;
   #dispatches = 0;
   #submissions = 0;
@@ -114,7 +116,8 @@ export class CommandStream {
       this.#timed ? { timestampWrites: this.#timed(pipeline.label) } : undefined,
     );
     const pass = this.#pass;
-    pass.setPipeline(pipeline.pipeline);
+    if (pipeline !== this.#pipeline) pass.setPipeline(pipeline.pipeline);
+    this.#pipeline = pipeline;
     if (pipeline.layout.hasParameters) {
       this.#offsets[0] = parameterOffset;
       pass.setBindGroup(0, group, this.#offsets);
@@ -132,5 +135,6 @@ export class CommandStream {
   #endPass(): void {
     this.#pass?.end();
     this.#pass = null;
+    this.#pipeline = null;
   }
 }

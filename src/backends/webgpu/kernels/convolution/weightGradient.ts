@@ -52,13 +52,23 @@ ${cs.map((j) => `      ${Array.from({ length: loads }, (_, i) => `let x${j}_${i}
 ${cs.flatMap((j) => taps.map((s) => `      { let t = ${stretch(j, s)}; ${ks.map((i) => `a${i}_${j}_${s} = a${i}_${j}_${s} + d${i} * t;`).join(" ")} }`)).join("\n")}
     }
   }
-  let y_at = chunk * p.groups * p.K * p.C * p.R * ${S};
+  let y_at = p.y_offset + chunk * p.groups * p.K * p.C * p.R * ${S};
 ${each(
   (i, j, s) =>
     `  if (k + ${i} < p.K && c + ${j} < p.C) { y_set(y_at + (((g * p.K + k + ${i}) * p.C + c + ${j}) * p.R + r) * ${S} + ${s}, ` +
     `dot(a${i}_${j}_${s}, vec4<f32>(1.0))); }`,
 )}`,
   };
+}
+
+/** Whether the weights lie one after the other; axes of extent 1 may have any stride. */
+function isRowMajor({ shape, strides }: GpuView): boolean {
+  let step = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    if (shape[axis] !== 1 && strides[axis] !== step) return false;
+    step *= shape[axis];
+  }
+  return true;
 }
 
 /** Adds the shares up into `y` `[groups · K, C, R, S]`. */
@@ -103,7 +113,7 @@ export function launchWeightGradient(
   const tiles = groups * kTiles * R * cTiles;
   const chunks = Math.max(1, Math.min(N * P, Math.ceil(runtime.usefulThreads / Math.max(1, tiles))));
   const rows = Math.max(1, Math.ceil((N * P) / chunks));
-  runtime.scratch(chunks * groups * K * C * R * S, (shares) => {
+  const into = (shares: GpuView["buffer"], offset: number): void =>
     runtime.launch({
       label: "conv2dWeightGradient",
       variant: [S, ...stride, ...dilation, tile.outputs, tile.inputs].join(),
@@ -131,10 +141,16 @@ export function launchWeightGradient(
         rows,
         k_tiles: kTiles,
         c_tiles: cTiles,
+        y_offset: offset,
       },
       threads: chunks * tiles,
       shader: () => shader(extents, tile),
     });
-    addShares(runtime, shares, chunks, y);
-  });
+  // One share is the sum; adding up took a tenth of a step of small images.
+  if (chunks === 1 && isRowMajor(y)) into(y.buffer, y.offset);
+  else
+    runtime.scratch(chunks * groups * K * C * R * S, (shares) => {
+      into(shares, 0);
+      addShares(runtime, shares, chunks, y);
+    });
 }
