@@ -58,6 +58,9 @@ export interface SafetensorsHeader {
   readonly metadata: ReadonlyMap<string, string>;
 }
 
+/** A name as errors write it: a liar's may be as long as the header. */
+const quoted = (name: string): string => JSON.stringify(name.length > 200 ? `${name.slice(0, 200)}…` : name);
+
 const error = (problem: string): FileFormatError => new FileFormatError(`safetensors: ${problem}`);
 
 /** How the file stores the elements of an entry. */
@@ -104,15 +107,15 @@ function exactBytes(shape: Shape, dtype: SafetensorsDType): bigint {
 }
 
 function readEntry(name: string, value: HeaderValue, dataBytes: number): SafetensorsEntry {
-  const named = `tensor ${JSON.stringify(name)}`;
+  const named = `tensor ${quoted(name)}`;
   if (!isObject(value)) throw error(`${named} is described by no object`);
   for (const field of value.keys())
     if (!["dtype", "shape", "data_offsets"].includes(field))
-      throw error(`${named} has the unknown field ${JSON.stringify(field)}`);
+      throw error(`${named} has the unknown field ${quoted(field)}`);
   const [dtype, shape, offsets] = ["dtype", "shape", "data_offsets"].map((field) => value.get(field));
   if (!isDType(dtype))
     throw error(
-      `${named} has dtype ${JSON.stringify(dtype ?? null)}; known are ${Object.keys(formats).join(", ")}`,
+      `${named} has dtype ${typeof dtype === "string" ? quoted(dtype) : "missing or no text"}; known are ${Object.keys(formats).join(", ")}`,
     );
   if (!isIntegers(shape)) throw error(`${named} has no shape that is a list of integers`);
   if (shape.length > 64) throw error(`${named} has ${shape.length} dimensions, more than 64`);
@@ -138,7 +141,7 @@ function checkCoverage(tensors: ReadonlyMap<string, SafetensorsEntry>, dataBytes
   for (const [name, { begin, end }] of byPlace) {
     if (begin !== covered)
       throw error(
-        `tensor ${JSON.stringify(name)} begins at byte ${begin} of the data, the one before ends at ${covered}: ` +
+        `tensor ${quoted(name)} begins at byte ${begin} of the data, the one before ends at ${covered}: ` +
           `${begin < covered ? "they overlap" : "there is a hole"}`,
       );
     covered = end;
@@ -155,7 +158,7 @@ function readMetadata(value: HeaderValue | undefined): ReadonlyMap<string, strin
   if (!isObject(value)) throw error(`${metadataKey} is no object`);
   for (const [key, text] of value) {
     if (typeof text !== "string")
-      throw error(`${metadataKey} holds something other than text under ${JSON.stringify(key)}`);
+      throw error(`${metadataKey} holds something other than text under ${quoted(key)}`);
     metadata.set(key, text);
   }
   return metadata;

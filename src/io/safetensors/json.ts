@@ -39,7 +39,7 @@ class HeaderParser {
     this.list("}", () => {
       this.skipSpace();
       const key = this.string();
-      if (entries.has(key)) throw this.error(`has ${JSON.stringify(key)} twice`);
+      if (entries.has(key)) throw this.error(`has ${JSON.stringify(key.slice(0, 200))} twice`);
       this.skipSpace();
       this.expect(":");
       entries.set(key, this.value(depth + 1));
