@@ -1,7 +1,7 @@
 /** The derived equations are the paper's (1) to (4), and say the right thing of stages the paper never saw. */
 import { describe, expect, it } from "vitest";
 import { crossEntropy, globalAvgPool2d, onOp, reshape } from "../src/autograd/index.ts";
-import { analyzeStage, type StageSelection, stageEquations } from "../src/gradflow/index.ts";
+import { analyzeStage, type StageSelection, stageEquations, stageOutput } from "../src/gradflow/index.ts";
 import { GraphBuilder, trace } from "../src/graph/index.ts";
 import {
   csp,
@@ -117,6 +117,24 @@ describe("the paper's stages, k = 4", () => {
     const { forward, update } = equationsOf(cspStage(4, "last"), [1, 8, 6, 5]);
     expect(forward.slice(4)).toEqual(["x_T = w_T * [x_0'', x_1, x_2, x_3, x_4]"]);
     expect(update.slice(4)).toEqual(["w_T' = f(w_T, g_0'', g_1, g_2, g_3, g_4)"]);
+  });
+
+  it("writes long lists with dots where it is asked to, as the paper does", () => {
+    const stageOf = (module: Module) => analyzeStage(trace(module, images([1, 8, 6, 5])), whole());
+    const { forward, update, forwardLatex, updateLatex } = stageEquations(stageOf(cspStage(12, "both")), {
+      abbreviate: true,
+    });
+    // Three are named, four are a run; x_0 and its parts stand before it.
+    expect(forward[3]).toBe("x_4 = w_4 * [x_0'', x_1, x_2, x_3]");
+    expect(forward[4]).toBe("x_5 = w_5 * [x_0'', x_1, …, x_4]");
+    expect(forward.slice(-2)).toEqual(["x_T = w_T * [x_0'', x_1, …, x_12]", "x_U = w_U * [x_0', x_T]"]);
+    expect(update.slice(-2)).toEqual(["w_T' = f(w_T, g_0'', g_1, …, g_12)", "w_U' = f(w_U, g_0', g_T)"]);
+    expect(forwardLatex[11]).toBe("x_{12} = w_{12} * [x_{0''}, x_{1}, \\ldots, x_{11}]");
+    expect(updateLatex[11]).toBe("w_{12}' = f(w_{12}, g_{0''}, g_{1}, \\ldots, g_{11})");
+    const block = stageOf(dense(6));
+    expect(stageEquations(block, { abbreviate: true }).forward[5]).toBe("x_6 = w_6 * [x_0, x_1, …, x_5]");
+    expect(stageOutput(block, { abbreviate: true })?.text).toBe("[x_0, x_1, …, x_6]");
+    expect(stageOutput(block)?.text).toBe("[x_0, x_1, x_2, x_3, x_4, x_5, x_6]");
   });
 
   it("says what every symbol stands for", () => {

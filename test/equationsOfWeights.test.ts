@@ -174,6 +174,52 @@ it("keeps bottlenecks apart that have half of their weights in common", () => {
   ]);
 });
 
+it("takes up to three convolutions that begin with a 1x1 one for a layer, and only where all in the module are such", () => {
+  const wide = () => new Conv2d(8, 8, 3, { padding: 1 });
+  class Chain extends Module {
+    readonly body: Sequential;
+    constructor(larger: number) {
+      super();
+      this.body = new Sequential(new Conv2d(8, 8, 1), ...Array.from({ length: larger }, wide));
+    }
+    override forward(x: Tensor): Tensor {
+      return this.body.forward(x);
+    }
+  }
+  expect([1, 2, 3].map((larger) => stageOf(new Chain(larger)).layers.length)).toEqual([1, 1, 4]);
+
+  class InTurn extends Module {
+    readonly a = new Sequential(new Conv2d(8, 8, 1), wide());
+    readonly b = new Sequential(new Conv2d(8, 8, 1), wide());
+    override forward(x: Tensor): Tensor {
+      const [a1, a2, b1, b2] = [this.a, this.b].flatMap((block) => [...block.namedChildren().values()]);
+      const first = add(x, a2.forward(a1.forward(x)));
+      return b2.forward(b1.forward(first));
+    }
+  }
+  /** The same convolutions as children of one module, which calls one pair after the other. */
+  class Flat extends Module {
+    readonly inner: Module;
+    constructor() {
+      super();
+      const turn = new InTurn();
+      class Pairs extends Module {
+        readonly convs = [turn.a, turn.b].flatMap((block) => [...block.namedChildren().values()]);
+        override forward(x: Tensor): Tensor {
+          const [a1, a2, b1, b2] = this.convs;
+          return b2.forward(b1.forward(add(x, a2.forward(a1.forward(x)))));
+        }
+      }
+      this.inner = new Pairs();
+    }
+    override forward(x: Tensor): Tensor {
+      return this.inner.forward(x);
+    }
+  }
+  expect(stageOf(new InTurn()).layers).toHaveLength(2);
+  expect(stageOf(new Flat()).layers).toHaveLength(4);
+});
+
 interface Gene {
   readonly op: "conv" | "concat" | "sum" | "gate";
   readonly reads: readonly number[];

@@ -374,6 +374,26 @@ describe("stages of a network", () => {
     },
   );
 
+  it("give parts of a map from the stage that made it, and pieces to the network's end too", () => {
+    const { network, crossings } = networkStructure(cspDenseNet(sizes), [1, 1, 16, 16]);
+    const parts = crossings.filter(({ map, from }) => network.maps[map].part && from === "stage 1");
+    expect(parts.map(({ to }) => to.map(({ stage, layers }) => [stage, layers.length]))).toEqual([
+      [["stage 2", 1]],
+      [["stage 2", 4]],
+    ]);
+    class Ends extends Module {
+      readonly first = new Conv2d(2, 3, 1);
+      readonly second = new Conv2d(3, 4, 1);
+      override forward(x: Tensor): Tensor {
+        const y = this.first.forward(x);
+        return concat([y, this.second.forward(y)], 1);
+      }
+    }
+    const stages = [{ name: "first", paths: ["first"] }];
+    const [, crossing] = networkStructure(new Ends(), [1, 2, 5, 5], stages).crossings;
+    expect(crossing).toMatchObject({ from: "first", gradientBytes: 2 * 4 * 3 * 25 });
+  });
+
   it("meet behind the stage only in layers that read the side that goes around", () => {
     class Stage extends Module {
       readonly inner = new Conv2d(4, 3, 3, { padding: 1 });

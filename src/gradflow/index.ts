@@ -48,7 +48,7 @@ export {
   networkStructure,
   structureOfTrace,
 } from "./networkStructure.ts";
-export { type StageEquations, stageEquations, stageOutput } from "./notation.ts";
+export { type NotationOptions, type StageEquations, stageEquations, stageOutput } from "./notation.ts";
 export type { Reading } from "./reading.ts";
 export { GradientRecorder, type RecorderOptions } from "./recorder.ts";
 export type { SamplingDetail } from "./recording/record.ts";

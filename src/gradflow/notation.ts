@@ -10,6 +10,13 @@ interface Notation {
   /** Signs between operands; what is not listed is written as a function. */
   readonly signs: Readonly<Record<string, string>>;
   function(name: string): string;
+  /** Stands for the middle of a run; null where every map is written. */
+  readonly dots: string | null;
+}
+
+export interface NotationOptions {
+  /** Writes x_1, …, x_47 for a run of four or more, as the paper does. Default false: every map is named. */
+  readonly abbreviate?: boolean;
 }
 
 /** `x_0''`, `w_k' = f(w_k, g_0'', g_1)` */
@@ -19,6 +26,7 @@ const plain: Notation = {
   concat: (parts) => `[${parts.join(", ")}]`,
   signs: { "+": "+", "-": "-", "⊙": "⊙", "·": "·" },
   function: (name) => name,
+  dots: "…",
 };
 
 /** `x_{0''}`, as the paper typesets it: the primes of a part stand in the subscript. */
@@ -28,6 +36,7 @@ const latex: Notation = {
   concat: (parts) => `[${parts.join(", ")}]`,
   signs: { "+": "+", "-": "-", "⊙": "\\odot", "·": "\\cdot" },
   function: (name) => `\\operatorname{${name}}`,
+  dots: "\\ldots",
 };
 
 /** The equations of one stage, line by line. */
@@ -42,11 +51,42 @@ export interface StageEquations {
   readonly legend: readonly { readonly symbol: string; readonly meaning: string }[];
 }
 
+/** A run of so many maps numbered one after the other is worth dots. */
+const shortestRun = 4;
+
+/**
+ * Writes entries one by one, or the middle of runs x_1, x_2, …, x_k as dots; x_0 stands before a run. `names` are those
+ * of the maps among them, null for other entries.
+ */
+function writeRuns(
+  names: readonly (string | null)[],
+  texts: readonly string[],
+  { dots }: Notation,
+): string[] {
+  if (dots === null) return [...texts];
+  const isNext = (i: number): boolean => {
+    const [before, name] = [names[i - 1], names[i]];
+    return !!before && !!name && /^[1-9]\d*$/.test(before) && name === String(Number(before) + 1);
+  };
+  const written: string[] = [];
+  for (let start = 0; start < texts.length; ) {
+    let end = start + 1;
+    while (end < texts.length && isNext(end)) end += 1;
+    const run = texts.slice(start, end);
+    written.push(...(run.length < shortestRun ? run : [run[0], dots, run[run.length - 1]]));
+    start = end;
+  }
+  return written;
+}
+
 /** A sum or product stands in parentheses, except between the commas of a concatenation. */
 function write(stage: Stage, reading: Reading, notation: Notation, isListed = false): string {
   if (reading.kind === "map") return notation.symbol("x", stage.maps[reading.map].name);
-  if (reading.kind === "concat")
-    return notation.concat(reading.parts.map((part) => write(stage, part, notation, true)));
+  if (reading.kind === "concat") {
+    const names = reading.parts.map((part) => (part.kind === "map" ? stage.maps[part.map].name : null));
+    const texts = reading.parts.map((part) => write(stage, part, notation, true));
+    return notation.concat(writeRuns(names, texts, notation));
+  }
   const sign = notation.signs[reading.sign];
   const parts = reading.parts.map((part) => write(stage, part, notation, sign === undefined));
   if (sign === undefined) return `${notation.function(reading.sign)}(${parts.join(", ")})`;
@@ -67,7 +107,7 @@ function updateEquations(stage: Stage, notation: Notation): string[] {
     const names = sources.map((map) => stage.maps[map].name).sort(byName);
     const gradients = names.map((source) => notation.symbol("g", source));
     const weight = notation.symbol("w", name);
-    return `${notation.symbol("w", name, true)} = f(${[weight, ...gradients].join(", ")})`;
+    return `${notation.symbol("w", name, true)} = f(${[weight, ...writeRuns(names, gradients, notation)].join(", ")})`;
   });
 }
 
@@ -78,14 +118,24 @@ function byName(a: string, b: string): number {
   return a < b ? -1 : 1;
 }
 
+/** As text and as LaTeX. */
+const notations = (abbreviate: boolean): [Notation, Notation] =>
+  abbreviate
+    ? [plain, latex]
+    : [
+        { ...plain, dots: null },
+        { ...latex, dots: null },
+      ];
+
 /** The equations of a stage in the paper's notation. */
-export function stageEquations(stage: Stage): StageEquations {
+export function stageEquations(stage: Stage, { abbreviate = false }: NotationOptions = {}): StageEquations {
+  const [text, typeset] = notations(abbreviate);
   const inputs = readMaps(stage).filter((map) => stage.maps[map].layer === null);
   return {
-    forward: forwardEquations(stage, plain),
-    update: updateEquations(stage, plain),
-    forwardLatex: forwardEquations(stage, latex),
-    updateLatex: updateEquations(stage, latex),
+    forward: forwardEquations(stage, text),
+    update: updateEquations(stage, text),
+    forwardLatex: forwardEquations(stage, typeset),
+    updateLatex: updateEquations(stage, typeset),
     legend: [
       ...inputs.map((map) => {
         const { name, shape } = stage.maps[map];
@@ -100,9 +150,15 @@ export function stageEquations(stage: Stage): StageEquations {
 }
 
 /** What leaves a stage: `x_U`, `[x_0', x_T]` with fusion last, `x_0 + x_2` of a residual block; null when nothing does. */
-export function stageOutput(stage: Stage): { readonly text: string; readonly latex: string } | null {
+export function stageOutput(
+  stage: Stage,
+  { abbreviate = false }: NotationOptions = {},
+): { readonly text: string; readonly latex: string } | null {
   const { output } = stage;
-  return output && { text: write(stage, output, plain, true), latex: write(stage, output, latex, true) };
+  const [text, typeset] = notations(abbreviate).map(
+    (notation) => output && write(stage, output, notation, true),
+  );
+  return text && typeset ? { text, latex: typeset } : null;
 }
 
 /** The module of a weight; which parameters of it, where it has weights besides; and how often it is used. */
