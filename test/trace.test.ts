@@ -13,6 +13,7 @@ import {
   onOp,
   relu,
 } from "../src/autograd/index.ts";
+import { assignAll } from "../src/autograd/ops/assignAll.ts";
 import { assign } from "../src/autograd/ops/inPlace.ts";
 import { input as operand, mul as product } from "../src/backends/expression.ts";
 import { type Graph, GraphBuilder, trace, traceTraining } from "../src/graph/index.ts";
@@ -233,6 +234,16 @@ describe("control flow that depends on data", () => {
       traced((x, self) => {
         const anchors = self.buffer("anchors");
         assign(anchors, product(operand(0), operand(0)), [anchors]);
+        return anchors.dataSync()[1] > 3 ? x : mul(x, 2);
+      }),
+    ).toThrow("may not depend on data");
+  });
+
+  it("refuses a buffer that was updated together with others", () => {
+    expect(() =>
+      traced((x, self) => {
+        const anchors = self.buffer("anchors");
+        assignAll([[ones([3]), anchors]], [{ target: 1, expression: product(operand(0), operand(1)) }]);
         return anchors.dataSync()[1] > 3 ? x : mul(x, 2);
       }),
     ).toThrow("may not depend on data");
