@@ -49,13 +49,13 @@ export function loadOnnxRuntime(): OnnxRuntime | null {
   }
   return async (model, inputs) => {
     // Errors alone: warnings about unused outputs are for others.
-    const session = await runtime.InferenceSession.create(model, { logSeverityLevel: 3 });
-    const feeds = session.inputNames.map((name, i) => {
+    const inference = await runtime.InferenceSession.create(model, { logSeverityLevel: 3 });
+    const feeds = inference.inputNames.map((name, i) => {
       const { dtype, shape } = inputs[i];
       return [name, new runtime.Tensor(types[dtype], inputs[i].dataSync(), shape)];
     });
-    const results = await session.run(Object.fromEntries(feeds));
-    const { dims, data } = results[session.outputNames[0]];
+    const results = await inference.run(Object.fromEntries(feeds));
+    const { dims, data } = results[inference.outputNames[0]];
     return { shape: dims, data };
   };
 }

@@ -128,8 +128,9 @@ function modelFile(graph: OnnxGraph): OnnxModelFile {
 
 /**
  * The bytes of an ONNX file (opset 17) of what `module` computes in evaluation mode for inputs of these shapes and
- * dtypes. Parameters and buffers keep their names of `stateDict()`. The module is left as it was. Throws when an op
- * has no counterpart in ONNX, when what runs depends on values, and when the model takes more than 2 GiB.
+ * dtypes. Parameters and buffers keep their names of `stateDict()`. The module is left as it was; its backend must read
+ * synchronously. Throws when an op has no counterpart in ONNX, when what runs depends on values, and when the model
+ * takes more than 2 GiB.
  *
  *     const bytes = exportOnnx(model, zeros([1, 3, 224, 224]));
  */
