@@ -12,6 +12,7 @@ import {
   formatValue,
   scaleFor,
 } from "../src/gradflow/report/format.ts";
+import { unpacked } from "../src/gradflow/report/html/parts.ts";
 import {
   type GradientReuseReport,
   parseReport,
@@ -270,7 +271,7 @@ describe("report page", () => {
   });
 
   it("shows every number of the JSON", () => {
-    const text = withoutData(page);
+    const text = wholePage(page);
     const missing = numbersOf(report).filter(({ value }) => !text.includes(`"${value}"`));
     expect(numbersOf(report).length).toBeGreaterThan(2000);
     expect(missing).toStrictEqual([]);
@@ -283,7 +284,7 @@ describe("report page", () => {
     fc.assert(
       fc.property(pick, ({ path, value }) => {
         const sentinel = Number.isInteger(value) ? 7_717 : 0.717_717_717;
-        const drawn = withoutData(renderHtml(changed((copy) => setTwin(copy, path, sentinel))));
+        const drawn = wholePage(renderHtml(changed((copy) => setTwin(copy, path, sentinel))));
         return drawn.includes(`"${sentinel}"`);
       }),
       { numRuns: 12 },
@@ -337,11 +338,14 @@ describe("report page", () => {
     const hostile = `</script><img src=x onerror="alert(1)">'&\u2028=cmd`;
     const drawn = renderHtml(withText(report, hostile));
     expect(drawn).not.toContain("<img");
-    expect(drawn.match(/<script/g)).toHaveLength(2);
-    expect(drawn.match(/<\/script/g)).toHaveLength(2);
+    expect(drawn.match(/<script/g)).toHaveLength(3);
+    expect(drawn.match(/<\/script/g)).toHaveLength(3);
     expect(isWellFormed(drawn)).toBe(true);
-    const data = /<script type="application\/json" id="report">(.*?)<\/script>/s.exec(drawn)?.[1] ?? "";
-    expect(JSON.parse(data)).toStrictEqual(withText(report, hostile));
+    for (const part of partsOf(drawn)) {
+      expect(part).not.toMatch(/<img|<script/);
+      expect(isWellFormed(`<div>${part}</div>`)).toBe(true);
+    }
+    expect(unpacked(drawn, "report")).toStrictEqual(withText(report, hostile));
   });
 
   it("allows exactly its own script and style", () => {
@@ -408,9 +412,15 @@ describe("report page", () => {
   });
 });
 
-/** The page without the JSON it carries, so that a number found is a number shown. */
-function withoutData(html: string): string {
-  return html.replace(/<script type="application\/json".*?<\/script>/s, "");
+/** What a page shows: itself and its folded parts, without the data it carries. */
+function wholePage(html: string): string {
+  return html.replace(/<script.*?<\/script>/gs, "") + partsOf(html).join("");
+}
+
+function partsOf(html: string): string[] {
+  const parts = unpacked(html, "parts");
+  if (!Array.isArray(parts)) throw new Error("the page's parts are no list");
+  return parts.map(String);
 }
 
 /** Traces of a number or a value that was not there, outside the page's own code; `null` when there are none. */

@@ -1,7 +1,8 @@
 /** The comparison table: one row per measure, one column per network, sortable by any column. */
 
-import { formatDifference, scaleFor } from "../format.ts";
+import { formatDifference, type Scale, scaleFor } from "../format.ts";
 import type { GradientReuseReport, ReportComparisonRow } from "../schema.ts";
+import type { PageContext } from "./context.ts";
 import { heading, table } from "./figure.ts";
 import { element, type Markup } from "./markup.ts";
 import { linkedMeasure } from "./methods.ts";
@@ -9,7 +10,7 @@ import { type Explain, measureHeading, numberCell, printed } from "./numbers.ts"
 
 const arrows = { higher: "↑ higher is better", lower: "↓ lower is better" };
 
-export function comparisonSection(report: GradientReuseReport, explain: Explain): Markup {
+export function comparisonSection({ report, explain }: PageContext): Markup {
   const names = report.variants.map((variant) => variant.name);
   const changes = names.slice(1).map((name) => (names.length === 2 ? "Change" : `Change, ${name}`));
   return element(
@@ -46,6 +47,45 @@ function changeOf(unit: string, base: number, value: number): number | undefined
   return base === 0 ? undefined : value / base - 1;
 }
 
+/** The one best value of a row; undefined where no direction is better, or two share it. */
+export function bestValue({ values, better }: ReportComparisonRow): number | undefined {
+  const present = values.filter((value) => value !== null);
+  if (better === null || present.length < 2) return undefined;
+  const best = better === "higher" ? Math.max(...present) : Math.min(...present);
+  return present.filter((value) => value === best).length === 1 ? best : undefined;
+}
+
+/** The cell of one network's value, its interval below. */
+export function figureCell(
+  { values, intervals }: ReportComparisonRow,
+  variant: number,
+  scale: Scale,
+  best: number | undefined,
+  why: string,
+): Markup {
+  const value = values[variant] ?? null;
+  const interval = intervals?.[variant] ?? undefined;
+  const below =
+    interval === undefined
+      ? undefined
+      : element(
+          "span",
+          { class: "interval" },
+          interval.map((end, side) => [
+            side === 0 ? "" : " to ",
+            element("data", { value: end, "data-value": end }, printed(scale.format(end))),
+          ]),
+        );
+  const isBest = value !== null && value === best;
+  return numberCell(
+    value,
+    scale,
+    why,
+    { class: isBest ? "best" : undefined, title: value ?? undefined },
+    below,
+  );
+}
+
 function comparisonRow(
   report: GradientReuseReport,
   row: ReportComparisonRow,
@@ -54,9 +94,7 @@ function comparisonRow(
 ): Markup {
   const scale = scaleFor(row.unit, row.values);
   const base = row.values[0] ?? null;
-  const present = row.values.filter((value) => value !== null);
-  const best = row.better === "higher" ? Math.max(...present) : Math.min(...present);
-  const unique = present.length > 1 && present.filter((value) => value === best).length === 1;
+  const best = bestValue(row);
   const arrow =
     row.better === null
       ? undefined
@@ -65,29 +103,9 @@ function comparisonRow(
     "tr",
     {},
     measureHeading(row.measure, row.unit, scale, [linkedMeasure(report, row.measure), arrow && [" ", arrow]]),
-    row.values.map((value, variant) => {
-      const interval = row.intervals?.[variant] ?? undefined;
-      const below =
-        interval === undefined
-          ? undefined
-          : element(
-              "span",
-              { class: "interval" },
-              interval.map((end, side) => [
-                side === 0 ? "" : " to ",
-                element("data", { value: end, "data-value": end }, printed(scale.format(end))),
-              ]),
-            );
-      const isBest = row.better !== null && unique && value === best;
-      const why = explain(`comparison[${index}].values[${variant}]`);
-      return numberCell(
-        value,
-        scale,
-        why,
-        { class: isBest ? "best" : undefined, title: value ?? undefined },
-        below,
-      );
-    }),
+    row.values.map((_, variant) =>
+      figureCell(row, variant, scale, best, explain(`comparison[${index}].values[${variant}]`)),
+    ),
     row.values.slice(1).map((value) => {
       const change = base === null || value === null ? undefined : changeOf(row.unit, base, value);
       return element(

@@ -1,6 +1,7 @@
 /** The frames that figures and tables stand in: caption, toolbar (filled with buttons by the script), numbers. */
 
 import { type Attributes, type Content, element, type Markup } from "./markup.ts";
+import type { Parts } from "./parts.ts";
 
 /** A figure with its caption below, downloadable as SVG under `fileName`. */
 export function svgFigure(
@@ -48,8 +49,8 @@ export function table({ caption, fileName, head, body, attributes = {} }: TableF
 }
 
 /** A table folded away under a line that opens it. */
-export function foldedTable(summary: Content, frame: TableFrame): Markup {
-  return element("details", {}, element("summary", {}, summary), table(frame));
+export function foldedTable(parts: Parts, summary: Content, frame: TableFrame): Markup {
+  return parts.folded(summary, table(frame));
 }
 
 /** A header cell of a column or a row. */

@@ -24,23 +24,14 @@ export function heatMap(pieces: ReportMeasuredPieces, sampleIndex: number, addre
   const cell = n <= 8 ? 36 : n <= 24 ? 17 : 10;
   const margin = { left: 34, top: 24 };
   const sample = pieces.samples[sampleIndex];
-  const cells = pieces.consumers.flatMap((rowName, r) =>
-    pieces.consumers.map((columnName, c) => {
+  // Row after row, so that the script knows a cell's place by counting.
+  const cells = pieces.consumers.flatMap((_, r) =>
+    pieces.consumers.map((__, c) => {
       const value = sample?.cosine[r]?.[c] ?? null;
       const [x, y] = [margin.left + c * cell, margin.top + r * cell];
       return element(
         "g",
-        {
-          class: `cell ${heatClass(value)}`,
-          "data-row": r,
-          "data-column": c,
-          "data-value": value ?? undefined,
-        },
-        element(
-          "title",
-          {},
-          `${symbolPlain(rowName)}, ${symbolPlain(columnName)}: ${value ?? "not measured"}`,
-        ),
+        { class: `cell ${heatClass(value)}` },
         element("rect", { x, y, width: cell, height: cell }),
         n <= 8 &&
           element(

@@ -1,15 +1,25 @@
 /** Line charts over training as static SVG: they need no script and print as they are. */
 
-import { element, fragment, type Markup } from "./markup.ts";
+import { type Attributes, element, fragment, type Markup } from "./markup.ts";
 import { printed } from "./numbers.ts";
 import { symbolPlain, symbolSvg } from "./typeset.ts";
+
+export interface ChartPoint {
+  readonly x: number;
+  readonly y: number | null;
+  /** Lowest and highest of the runs whose mean `y` is: drawn as a band. */
+  readonly low?: number | null | undefined;
+  readonly high?: number | null | undefined;
+}
 
 export interface Series {
   /** A name or a symbol such as `x_0''`, set in the legend or at the end of the line. */
   readonly label: string;
-  readonly points: readonly { readonly x: number; readonly y: number | null }[];
-  /** Colour and dash pattern, 0 to 7. */
+  readonly points: readonly ChartPoint[];
+  /** Colour and dash pattern, counted from 0; they come again after 8. */
   readonly style: number;
+  /** The network that it belongs to: series of one network are shown and hidden together. */
+  readonly variant?: number | undefined;
   /** `faint` is the raw data under a smoothed line, `marks` adds a dot per point. */
   readonly kind?: "faint" | "marks" | undefined;
 }
@@ -27,14 +37,20 @@ export interface LineChart {
   readonly height?: number;
 }
 
+/** Room for a name at the end of every line, where there are many. */
+export function chartSize(many: boolean, series: number): Partial<LineChart> {
+  return many ? { width: 640, height: Math.max(300, 80 + series * 14), labelsAtEnd: true } : {};
+}
+
 /** Draws a line chart with the training step on the horizontal axis; missing points break the line. */
 export function lineChart(chart: LineChart): Markup {
   const { width = 400, height = 256, series, labelsAtEnd = false } = chart;
   const named = series.filter((one) => one.kind !== "faint");
   const legend = labelsAtEnd ? [] : legendRows(named, width - 60);
+  const longest = Math.max(0, ...named.map(({ label }) => symbolPlain(shortLabel(label)).length));
   const frame = {
     left: 48,
-    right: width - (labelsAtEnd ? 38 : 14),
+    right: width - (labelsAtEnd ? Math.max(38, longest * 7.5 + 10) : 14),
     top: 30 + legend.length * 18,
     bottom: height - 38,
   };
@@ -44,7 +60,7 @@ export function lineChart(chart: LineChart): Markup {
     (x) => x >= x0 && x <= x1,
   );
   const yTicks = niceTicks(
-    ...(chart.yDomain ?? extent(points.map(({ y }) => y))),
+    ...(chart.yDomain ?? extent(points.flatMap(({ y, low, high }) => [y, low ?? null, high ?? null]))),
     Math.max(3, Math.round(height / 55)),
   );
   const [y0, y1] = ends(yTicks);
@@ -92,7 +108,10 @@ export function lineChart(chart: LineChart): Markup {
     ),
     element("text", { class: "label", x: 2, y: 14 }, chart.yLabel),
   ];
-  const lines = series.map((one) => drawSeries(one, toX, toY));
+  const lines = [
+    ...series.map((one) => drawBand(one, toX, toY)),
+    ...series.map((one) => drawSeries(one, toX, toY)),
+  ];
   const names = labelsAtEnd ? endLabels(named, frame, toY) : drawLegend(legend);
   return element(
     "svg",
@@ -115,25 +134,43 @@ export function lineChart(chart: LineChart): Markup {
   );
 }
 
-function drawSeries(
-  { points, style, kind }: Series,
-  toX: (x: number) => number,
-  toY: (y: number) => number,
-): Markup {
+function groupOf({ style, variant, kind }: Series, extra = ""): Attributes {
+  const names = [`series s${style % 8}`, kind === "faint" && "faint", extra].filter(Boolean).join(" ");
+  return { class: names, "data-variant": variant };
+}
+
+function drawSeries(one: Series, toX: (x: number) => number, toY: (y: number) => number): Markup {
   let path = "";
   let broken = true;
-  for (const { x, y } of points) {
+  for (const { x, y } of one.points) {
     if (y !== null) path += `${broken ? "M" : "L"}${toX(x)} ${toY(y)}`;
     broken = y === null;
   }
-  const alone = points.filter(({ y }) => y !== null).length === 1;
-  const dots = kind === "marks" || alone ? points : [];
+  const present = one.points.flatMap(({ x, y }) => (y === null ? [] : [{ x, y }]));
+  const dotted = one.kind === "marks" || present.length === 1;
+  // A line of no length with a round end is a dot, in a fifth of a circle element's text.
+  const dots = dotted ? present.map(({ x, y }) => `M${toX(x)} ${toY(y)}h0`).join("") : "";
   return element(
     "g",
-    { class: `series s${style % 8}${kind === "faint" ? " faint" : ""}` },
+    groupOf(one),
     path === "" ? undefined : element("path", { d: path }),
-    dots.map(({ x, y }) => (y === null ? undefined : element("circle", { cx: toX(x), cy: toY(y), r: 3 }))),
+    dots === "" ? undefined : element("path", { class: "dots", d: dots }),
   );
+}
+
+/** The band from the lowest to the highest run; nothing where there is one run. */
+function drawBand(one: Series, toX: (x: number) => number, toY: (y: number) => number): Markup | undefined {
+  const spread = one.points.flatMap(({ x, low, high }) =>
+    low == null || high == null ? [] : [{ x, low, high }],
+  );
+  if (spread.every(({ low, high }) => low === high)) return undefined;
+  if (spread.length === 1) {
+    const [{ x, low, high }] = spread;
+    return element("g", groupOf(one), element("path", { d: `M${toX(x)} ${toY(low)}V${toY(high)}` }));
+  }
+  const upper = spread.map(({ x, high }) => `${toX(x)} ${toY(high)}`);
+  const lower = spread.toReversed().map(({ x, low }) => `${toX(x)} ${toY(low)}`);
+  return element("g", groupOf(one, "band"), element("polygon", { points: [...upper, ...lower].join(" ") }));
 }
 
 interface LegendEntry {
@@ -146,7 +183,7 @@ function legendRows(series: readonly Series[], width: number): LegendEntry[][] {
   const rows: LegendEntry[][] = [];
   let x = Number.POSITIVE_INFINITY;
   for (const one of series) {
-    const needed = 48 + symbolPlain(one.label).slice(0, 40).length * 8;
+    const needed = 48 + symbolPlain(shortLabel(one.label)).length * 8;
     if (x + needed > width) {
       rows.push([]);
       x = 0;
@@ -161,15 +198,19 @@ function drawLegend(rows: readonly (readonly LegendEntry[])[]): Markup[] {
   return rows.flatMap((row, index) =>
     row.map(({ series, x }) => {
       const y = 34 + index * 18;
-      const name = series.label.length > 40 ? `${series.label.slice(0, 39)}…` : series.label;
       return element(
         "g",
-        { class: `series s${series.style % 8}` },
+        groupOf(series),
         element("path", { d: `M${48 + x} ${y - 4}h24` }),
-        element("text", { class: "name", x: 48 + x + 30, y }, symbolSvg(name)),
+        element("text", { class: "name", x: 48 + x + 30, y }, symbolSvg(shortLabel(series.label))),
       );
     }),
   );
+}
+
+/** As much of a name as a chart has room for. */
+function shortLabel(label: string): string {
+  return symbolPlain(label) === label && label.length > 40 ? `${label.slice(0, 39)}…` : label;
 }
 
 /** Names at the right ends of the lines, moved apart where they would overlap. */
@@ -201,8 +242,12 @@ function endLabels(
   return labels.map(({ one, y }) =>
     element(
       "g",
-      { class: `series s${one.style % 8}` },
-      element("text", { class: "name", x: frame.right + 8, y: round(y + 4) }, symbolSvg(one.label)),
+      groupOf(one),
+      element(
+        "text",
+        { class: "name", x: frame.right + 8, y: round(y + 4) },
+        symbolSvg(shortLabel(one.label)),
+      ),
     ),
   );
 }
@@ -224,7 +269,7 @@ function tickDecimals([first = 0, second = 1]: readonly number[]): number {
 }
 
 /** Round numbers that cover low to high; `whole` keeps them integers. */
-function niceTicks(low: number, high: number, count: number, whole = false): number[] {
+export function niceTicks(low: number, high: number, count: number, whole = false): number[] {
   const rough = (high - low) / count;
   const power = 10 ** Math.floor(Math.log10(rough));
   const factor = [1, 2, 5, 10].find((one) => one * power >= rough * 0.999) ?? 10;

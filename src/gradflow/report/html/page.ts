@@ -6,23 +6,35 @@
 import { createHash } from "node:crypto";
 import { serializeReport } from "../json.ts";
 import type { GradientReuseReport } from "../schema.ts";
-import { clientScript } from "./client.ts";
+import { clientScript } from "./client/index.ts";
 import { comparisonSection } from "./comparison.ts";
+import { isMany, pageContext } from "./context.ts";
 import { element, fragment, Markup, render } from "./markup.ts";
 import { methodsSection } from "./methods.ts";
-import { explainGaps } from "./numbers.ts";
 import { pageHeader, summarySection } from "./overview.ts";
+import { packed } from "./parts.ts";
 import { stageNames, stageSection } from "./stage.ts";
 import { styleSheet } from "./style.ts";
 import { trainingSection } from "./training.ts";
+import { variantsSection } from "./variants.ts";
+import { variantsComparison } from "./variantTable.ts";
 
 /**
  * Draws a report as a self-contained HTML page.
  * @throws {ReportError} when the report cannot be written as JSON: the page carries its own data
  */
 export function renderHtml(report: GradientReuseReport): string {
-  const explain = explainGaps(report);
+  // Refuses a report that breaks its schema before anything of it is drawn.
+  const data: unknown = JSON.parse(serializeReport(report));
+  const page = pageContext(report);
   const names = stageNames(report);
+  const main = [
+    summarySection(report, names),
+    isMany(report) ? variantsComparison(page) : comparisonSection(page),
+    trainingSection(page),
+    isMany(report) ? variantsSection(page) : names.map((name) => stageSection(page, name)),
+    methodsSection(report, page.explain),
+  ];
   const policy = [
     "default-src 'none'",
     `script-src '${sha256(clientScript)}'`,
@@ -46,17 +58,10 @@ export function renderHtml(report: GradientReuseReport): string {
     "body",
     {},
     pageHeader(report, names),
-    element(
-      "main",
-      {},
-      summarySection(report, names),
-      comparisonSection(report, explain),
-      trainingSection(report, explain),
-      names.map((name) => stageSection(report, name, explain)),
-      methodsSection(report, explain),
-    ),
+    element("main", {}, main),
     element("footer", {}, "Made by gradweave. This page holds its own data and makes no network request."),
-    new Markup(`<script type="application/json" id="report">${inertJson(serializeReport(report))}</script>`),
+    packed("report", data),
+    page.parts.packed(),
     new Markup(`<script>${clientScript}</script>`),
   );
   return `<!doctype html>\n${render(element("html", { lang: "en" }, fragment(head, body)))}\n`;
@@ -64,12 +69,4 @@ export function renderHtml(report: GradientReuseReport): string {
 
 function sha256(text: string): string {
   return `sha256-${createHash("sha256").update(text, "utf8").digest("base64")}`;
-}
-
-/** JSON that cannot end the script element it stands in, nor start a comment there. */
-function inertJson(json: string): string {
-  return json.replace(
-    /[<>&\u2028\u2029]/g,
-    (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 }

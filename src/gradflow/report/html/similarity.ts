@@ -1,15 +1,22 @@
 /** What was measured on the gradient pieces of a stage: heat maps at each sampled step, curves over training. */
 
 import { cosineOverTraining, meanCosine } from "../derive.ts";
-import { formatNumber, formatRatio, scaleFor } from "../format.ts";
-import type { GradientReuseReport, ReportMeasuredPieces, ReportPieceSample } from "../schema.ts";
+import { scaleFor } from "../format.ts";
+import type {
+  GradientReuseReport,
+  ReportMeasuredPieces,
+  ReportPieceSample,
+  ReportVariant,
+} from "../schema.ts";
+import { isMany, type PageContext } from "./context.ts";
+import { overRuns, samplesOfRuns } from "./curves.ts";
 import { foldedTable, heading, slug, svgFigure } from "./figure.ts";
 import { heatMap } from "./heatMap.ts";
-import { extent, lineChart, type Series } from "./lineChart.ts";
+import { type ChartPoint, chartSize, extent, lineChart, type Series } from "./lineChart.ts";
 import { element, type Markup } from "./markup.ts";
-import { type Explain, freeScale, numberCell, ratioCell } from "./numbers.ts";
+import { numberCell, ratioCell } from "./numbers.ts";
 import type { StageView } from "./structure.ts";
-import { symbolHtml, symbolPlain } from "./typeset.ts";
+import { symbolHtml } from "./typeset.ts";
 
 /** The heat maps of one network's stage, drawn at its last sampled step. */
 export function heatMaps({ variant, stage, scope }: StageView): Markup {
@@ -103,14 +110,18 @@ function commonDomain(measure: Measure, all: readonly StageView[]): [number, num
 }
 
 /** Correlation between the gradients of the two sides, one line per network that has two sides. */
-export function sideCorrelation(views: readonly StageView[], explain: Explain): Markup | undefined {
+export function sideCorrelation(
+  views: readonly StageView[],
+  { explain, parts }: PageContext,
+  title: (text: string) => Markup,
+): Markup | undefined {
   const withSides = views.filter(({ stage }) => stage.sides !== undefined);
   const stageName = views[0]?.stage.name ?? "";
   if (withSides.length === 0) return undefined;
   return element(
     "div",
     {},
-    element("h3", {}, "Correlation between the sides"),
+    title("Correlation between the sides"),
     element(
       "p",
       { class: "how" },
@@ -127,26 +138,27 @@ export function sideCorrelation(views: readonly StageView[], explain: Explain): 
         series: withSides.map(({ stage, variant }) => ({
           label: variant,
           style: views.findIndex((view) => view.variant === variant),
-          kind: "marks" as const,
+          kind: "marks",
           points: (stage.sides?.samples ?? []).map(({ step, correlation }) => ({ x: step, y: correlation })),
         })),
       }),
     ),
     withSides.map(({ stage, variant, path }) =>
-      foldedTable(`Numbers: correlation between the sides of ${variant}`, {
+      foldedTable(parts, `Numbers: correlation between the sides of ${variant}`, {
         caption: `${variant}, ${stageName}: correlation between the gradients of the two sides`,
         fileName: `${slug(variant)}-${slug(stageName)}-side-correlation`,
         head: element(
           "tr",
           {},
-          ["Step", "Correlation"].map((text) => heading("col", text, { class: "n" })),
+          ["Step", "Correlation", "CKA"].map((text) => heading("col", text, { class: "n" })),
         ),
-        body: (stage.sides?.samples ?? []).map(({ step, correlation }, i) =>
+        body: (stage.sides?.samples ?? []).map(({ step, correlation, cka }, i) =>
           element(
             "tr",
             {},
             numberCell(step, steps, ""),
             ratioCell(correlation, explain(`${path}.sides.samples[${i}].correlation`)),
+            ratioCell(cka, explain(`${path}.sides.samples[${i}].cka`)),
           ),
         ),
       }),
@@ -161,90 +173,50 @@ export function cosineOverview(
   report: GradientReuseReport,
   stageNames: readonly string[],
 ): Markup | undefined {
+  const many = isMany(report);
   const charts = stageNames.map((name) => ({
     name,
     series: report.variants.flatMap((variant, style): Series[] => {
-      const samples = cosineOverTraining(variant.stages.filter((stage) => stage.name === name));
-      return [
-        {
-          label: variant.name,
-          style,
-          kind: "marks",
-          points: samples.map(({ step, value }) => ({ x: step, y: value })),
-        },
-      ];
+      const points = cosinePoints(variant, name);
+      if (many && points.every(({ y }) => y === null)) return [];
+      return [{ label: variant.name, style, variant: style, kind: "marks", points }];
     }),
   }));
-  const values = charts.flatMap(({ series }) => series.flatMap(({ points }) => points.map(({ y }) => y)));
+  const values = charts.flatMap(({ series }) =>
+    series.flatMap(({ points }) => points.flatMap(({ y, low, high }) => [y, low ?? null, high ?? null])),
+  );
   if (values.every((value) => value === null)) return undefined;
   const [low, high] = extent(values);
+  const isBand = report.variants.some(({ seeds }) => (seeds?.length ?? 1) > 1);
   return element(
     "div",
-    { class: "grid thirds" },
+    { class: many ? "grid" : "grid thirds" },
     charts.map(({ name, series }) =>
       svgFigure(
         `${slug(name)}-mean-cosine`,
-        `${name}: mean cosine between the gradient pieces that meet at its feature maps.`,
+        `${name}: mean cosine between the gradient pieces that meet at its feature maps.${isBand ? " Line: mean of the seeds; band: from the lowest to the highest." : ""}`,
         lineChart({
           title: `Mean cosine of gradient pieces, ${name}`,
           description: "One line per network.",
           yLabel: "mean cosine",
           yDomain: [Math.min(0, low), high],
           series,
+          ...chartSize(many, series.length),
         }),
       ),
     ),
   );
 }
 
-/** Every sampled number of a network's stage, one folded table per feature map. */
-export function sampleTables({ variant, stage, path }: StageView, explain: Explain): Markup {
-  return element(
-    "div",
-    { class: "folded" },
-    stage.measured.map((pieces, m) =>
-      sampleTable(variant, stage.name, pieces, `${path}.measured[${m}]`, explain),
-    ),
-  );
-}
-
-function sampleTable(
-  variant: string,
-  stageName: string,
-  { featureMap, consumers, samples }: ReportMeasuredPieces,
-  path: string,
-  explain: Explain,
-): Markup {
-  const pairs = consumers.flatMap((_, a) =>
-    consumers.slice(a + 1).map((__, offset) => [a, a + 1 + offset] as const),
-  );
-  const name = (index: number) => symbolHtml(consumers[index] ?? "");
-  const head = [
-    heading("col", "Step", { class: "n" }),
-    consumers.map((_, i) => heading("col", ["norm ", name(i)], { class: "n" })),
-    pairs.map(([a, b]) => heading("col", ["cos ", name(a), ", ", name(b)], { class: "n" })),
-    measures.slice(1).map((measure) => heading("col", measure.name, { class: "n" })),
-  ];
-  return foldedTable(["Numbers: ", variant, ", pieces at ", symbolHtml(featureMap)], {
-    caption: [
-      "Gradient pieces at ",
-      symbolHtml(featureMap),
-      ` of ${variant}, ${stageName}, at every sampled step`,
-    ],
-    fileName: `${slug(variant)}-${slug(stageName)}-pieces-${slug(symbolPlain(featureMap))}`,
-    head: element("tr", {}, head),
-    body: samples.map((sample, i) => {
-      const why = explain(`${path}.samples[${i}]`);
-      return element(
-        "tr",
-        {},
-        numberCell(sample.step, steps, why),
-        sample.norms.map((norm) => numberCell(norm, freeScale(formatNumber), why)),
-        pairs.map(([a, b]) => ratioCell(sample.cosine[a]?.[b] ?? null, why)),
-        ratioCell(sample.sharedEnergy, why),
-        ratioCell(sample.firstDirectionShare, why),
-        numberCell(sample.effectiveRank, freeScale(formatRatio), why),
-      );
-    }),
-  });
+/** Of every seed where there are seeds; else of the one run's pieces. */
+function cosinePoints(variant: ReportVariant, stage: string): ChartPoint[] {
+  if (variant.seeds)
+    return overRuns(
+      samplesOfRuns(variant, stage).map((samples) => ({
+        steps: samples.map(({ step }) => step),
+        values: samples.map(({ cosine }) => cosine),
+      })),
+    );
+  const samples = cosineOverTraining(variant.stages.filter(({ name }) => name === stage));
+  return samples.map(({ step, value }) => ({ x: step, y: value }));
 }

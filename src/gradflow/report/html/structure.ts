@@ -2,9 +2,10 @@
 
 import { formatPathCount, scaleFor } from "../format.ts";
 import type { ReportStage } from "../schema.ts";
+import type { PageContext } from "./context.ts";
 import { foldedTable, heading, slug, table } from "./figure.ts";
 import { type Content, element, type Markup } from "./markup.ts";
-import { type Explain, number, numberCell } from "./numbers.ts";
+import { number, numberCell } from "./numbers.ts";
 import type { SymbolIndex } from "./symbolIndex.ts";
 import { equationHtml, symbolHtml, symbolPlain } from "./typeset.ts";
 
@@ -152,7 +153,10 @@ export function equations({ variant, stage, index, scope }: StageView): Markup {
 }
 
 /** Feature maps with their sizes, reuse and gradient paths, then weights and pairs folded away. */
-export function structureTables({ variant, stage, scope, index, path }: StageView, explain: Explain): Markup {
+export function structureTables(
+  { variant, stage, scope, index, path }: StageView,
+  { explain, parts }: PageContext,
+): Markup {
   const { featureMaps, weights, reuse, paths, duplicates } = stage.structure;
   const base = `${slug(variant)}-${slug(stage.name)}`;
   const numeric = (text: string) => heading("col", text, { class: "n" });
@@ -201,7 +205,7 @@ export function structureTables({ variant, stage, scope, index, path }: StageVie
         );
       }),
     }),
-    foldedTable(`Numbers: layers of ${variant}`, {
+    foldedTable(parts, `Numbers: layers of ${variant}`, {
       caption: `${variant}: the stage's layers and what they read and write`,
       fileName: `${base}-layers`,
       head: element(
@@ -221,7 +225,7 @@ export function structureTables({ variant, stage, scope, index, path }: StageVie
         ),
       ),
     }),
-    foldedTable(`Numbers: pairs of weights of ${variant} that share a gradient`, {
+    foldedTable(parts, `Numbers: pairs of weights of ${variant} that share a gradient`, {
       caption: `${variant}: every pair of weights that is updated with the same gradient`,
       fileName: `${base}-pairs`,
       head: element(

@@ -65,6 +65,10 @@ td.best{font-weight:700}
 .note{color:var(--soft);min-width:16ch;max-width:52ch}
 .gap{color:var(--soft);border-bottom:1px dotted var(--soft);text-decoration:none;cursor:help;font-style:italic}
 .comparison{width:100%}
+.rows{width:auto;min-width:100%}
+.rows thead th{white-space:normal;min-width:9ch;max-width:16ch}
+.rows tbody th,.rows thead th:first-child{position:sticky;left:0;background:var(--page);z-index:1;min-width:12ch;max-width:min(30ch,38vw);overflow-wrap:anywhere}
+.after{margin-top:26px}
 td.text{text-align:right;min-width:14ch;max-width:44ch;padding-left:12px}
 button{font:inherit;color:inherit;cursor:pointer}
 .sort{background:none;border:0;padding:0;font-weight:600;text-align:inherit}
@@ -126,6 +130,14 @@ svg .rule{stroke:var(--grid)}
 svg .axis{stroke:var(--soft);stroke-width:1}
 .series path{fill:none;stroke:var(--line);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 .series circle{fill:var(--line)}
+.series .dots{stroke-width:6;stroke-dasharray:none}
+.series .seed{stroke-width:1.2;stroke-dasharray:none;opacity:.75}
+.series .whisker{stroke-dasharray:none}
+.band polygon{fill:var(--line);opacity:.14}
+.grid:not(.thirds) .band polygon{opacity:.07}
+.series.off{display:none}
+.grid .chart{max-width:860px}
+.thirds .chart{max-width:560px}
 .series .name{fill:var(--line);font-weight:600}
 .series.faint path{stroke-width:1;opacity:.3}
 .s1 path{stroke-dasharray:7 4}
@@ -175,6 +187,22 @@ mark.unlit{opacity:.5}
 .slider{display:flex;align-items:center;gap:8px}
 .slider[hidden],.shown-step[hidden]{display:none}
 .slider input{width:min(46vw,260px);accent-color:var(--link)}
+.slider select{font:inherit;color:var(--ink);background:var(--page);border:1px solid var(--soft);border-radius:4px;max-width:60vw}
+.heat-value{color:var(--ink);font-variant-numeric:tabular-nums}
+.readout{height:13.5rem;overflow:auto;margin-top:8px;padding:8px 12px;background:var(--raised);border-radius:6px;font-size:.88rem;color:var(--soft)}
+.readout:empty{display:none}
+.readout th,.readout td{color:var(--ink)}
+.readout td{overflow-wrap:anywhere}
+.variant-keys fieldset{border:1px solid var(--rule);border-radius:6px;display:flex;flex-wrap:wrap;gap:4px 18px;margin:0 0 18px;padding:8px 14px 12px;min-width:0}
+.variant-keys legend{color:var(--soft);font-size:.9rem;padding:0 6px}
+.variant-keys label{color:var(--line);font-weight:600;font-size:.9rem;overflow-wrap:anywhere}
+.variant-keys input{accent-color:var(--line)}
+.variant{border-top:1px solid var(--rule);margin:0;padding:10px 0}
+.variant>summary{font-size:1rem;padding:4px 0}
+.variant>summary strong{color:var(--ink)}
+.variant h5{margin:2em 0 .3em;font-size:1.02rem}
+.variant .stage>h4{margin:1em 0 .3em;font-size:1.2rem}
+.variant section{margin-top:24px;padding-top:8px}
 output{min-width:4ch;color:var(--ink);font-variant-numeric:tabular-nums}
 `;
 
@@ -183,7 +211,10 @@ const print = `
 @media print{
 @page{margin:16mm 14mm}
 body{font-size:9.5pt}
-nav,.tool,.slider,details,.sort::after{display:none}
+nav,.tool,.slider,.readout,.variant-keys,details:not([open]),.sort::after{display:none}
+details .scroll{max-height:none}
+.rows tbody th,.rows thead th:first-child{position:static}
+.rows{font-size:6.5pt}
 .sort::after{content:""}
 .shown-step[hidden]{display:inline}
 header,main,footer{max-width:none;padding:0}

@@ -1,98 +1,115 @@
-/** Loss and accuracy over training, one line per network, with the numbers behind them. */
+/** Loss and accuracy over training, one line per network with a band over its seeds, and the numbers behind them. */
 
-import { mean } from "../derive.ts";
 import { formatNumber, scaleFor } from "../format.ts";
-import type { GradientReuseReport, ReportVariant } from "../schema.ts";
+import type { ReportVariant } from "../schema.ts";
+import { isMany, type PageContext } from "./context.ts";
+import { curvesOfRuns, overRuns, type Run, smoothingWindow, thinned } from "./curves.ts";
 import { foldedTable, heading, slug, svgFigure } from "./figure.ts";
-import { lineChart, type Series } from "./lineChart.ts";
+import { chartSize, lineChart, type Series } from "./lineChart.ts";
 import { element, type Markup } from "./markup.ts";
-import { type Explain, freeScale, numberCell } from "./numbers.ts";
+import { freeScale, numberCell } from "./numbers.ts";
 
-/** From this many points on, a curve is drawn as a moving mean over its faint raw values. */
-const smoothFrom = 60;
+type Curves = ReportVariant["curves"];
 
-export function trainingSection(report: GradientReuseReport, explain: Explain): Markup {
-  const window = Math.max(...report.variants.map(smoothingWindow));
+export function trainingSection(page: PageContext): Markup {
+  const { variants } = page.report;
+  const many = isMany(page.report);
+  const window = Math.max(...variants.map(({ curves }) => smoothingWindow(curves.step.length)));
+  const seeds = Math.max(...variants.map((variant) => variant.seeds?.length ?? 1));
+  const line = seeds > 1 ? `mean of ${seeds} seeds` : "one run";
   const smoothing =
     window === 1
-      ? "Every recorded step is drawn."
-      : `Faint: every recorded step. Bold: moving mean over ${window} recorded steps.`;
+      ? `Every recorded step, ${line}.`
+      : `Moving mean over ${window} recorded steps, ${line}${seeds > 1 || many ? "" : "; faint: the steps themselves"}.`;
+  const band = seeds > 1 ? " Band: from the lowest to the highest seed." : "";
+  const curve = (pick: (curves: Curves) => readonly (number | null)[]) => curveSeries(variants, pick, many);
   return element(
     "section",
     { id: "training" },
     element("h2", {}, "Training"),
+    variantKeys(page),
     element(
       "div",
-      { class: "grid thirds" },
+      { class: many ? "grid" : "grid thirds" },
       svgFigure(
         "training-loss",
-        `Training loss of each step's own batch. ${smoothing}`,
+        `Training loss of each step's own batch. ${smoothing}${band}`,
         lineChart({
           title: "Training loss",
-          description: report.variants.map(lossWords).join(" "),
+          description: many
+            ? "The exact numbers stand in the tables below."
+            : variants.map(lossWords).join(" "),
           yLabel: "loss",
-          series: curveSeries(report.variants, (variant) => variant.curves.loss),
+          series: curve(({ loss }) => loss),
+          ...chartSize(many, variants.length),
         }),
       ),
       svgFigure(
         "training-accuracy",
-        `Accuracy on each step's own batch. ${smoothing}`,
+        `Accuracy on each step's own batch. ${smoothing}${band}`,
         lineChart({
           title: "Training accuracy",
           description: "Accuracy on the training batches over the steps.",
           yLabel: "training accuracy (%)",
-          series: curveSeries(report.variants, (variant) => variant.curves.trainAccuracy.map(percent)),
+          series: curve(({ trainAccuracy }) => trainAccuracy.map(percent)),
+          ...chartSize(many, variants.length),
         }),
       ),
-      svgFigure(
-        "test-accuracy",
-        "Accuracy on the test images, where it was evaluated.",
-        lineChart({
-          title: "Test accuracy",
-          description: "Accuracy on the test images over the steps.",
-          yLabel: "test accuracy (%)",
-          series: report.variants.map(
-            (variant, style): Series => ({
-              label: variant.name,
-              style,
-              kind: "marks",
-              points: variant.curves.evaluations.map(({ step, testAccuracy }) => ({
-                x: step,
-                y: percent(testAccuracy),
-              })),
+      // A single evaluation makes no curve: with many networks the summary draws it with its intervals.
+      many && variants.every(({ curves }) => curves.evaluations.length < 2)
+        ? undefined
+        : svgFigure(
+            "test-accuracy",
+            `Accuracy on the test images, where it was evaluated.${band}`,
+            lineChart({
+              title: "Test accuracy",
+              description: "Accuracy on the test images over the steps.",
+              yLabel: "test accuracy (%)",
+              series: variants.map(
+                (variant, style): Series => ({
+                  label: variant.name,
+                  ...{ style, variant: style, kind: "marks" },
+                  points: overRuns(
+                    curvesOfRuns(variant).map(({ evaluations }) => ({
+                      steps: evaluations.map(({ step }) => step),
+                      values: evaluations.map(({ testAccuracy }) => percent(testAccuracy)),
+                    })),
+                  ),
+                }),
+              ),
+              ...chartSize(many, variants.length),
             }),
           ),
-        }),
-      ),
     ),
-    report.variants.map((variant, index) => curveTables(variant, index, explain)),
+    many
+      ? undefined
+      : element(
+          "div",
+          { class: "folded" },
+          variants.map((variant, v) => curveTables(page, variant, v)),
+        ),
   );
+}
+
+/** Where the script puts a box to tick for every network: which of them the charts show. */
+function variantKeys({ report }: PageContext): Markup | undefined {
+  return isMany(report) ? element("div", { class: "variant-keys" }) : undefined;
 }
 
 function curveSeries(
   variants: readonly ReportVariant[],
-  pick: (variant: ReportVariant) => readonly (number | null)[],
+  pick: (curves: Curves) => readonly (number | null)[],
+  many: boolean,
 ): Series[] {
   return variants.flatMap((variant, style): Series[] => {
-    const values = pick(variant);
-    const points = variant.curves.step.map((x, i) => ({ x, y: values[i] ?? null }));
-    const window = smoothingWindow(variant);
-    if (window === 1) return [{ label: variant.name, style, points }];
-    const half = (window - 1) / 2;
-    const smooth = points.map(({ x }, i) => ({
-      x,
-      y: mean(values.slice(Math.max(0, i - half), i + half + 1)),
-    }));
-    return [
-      { label: variant.name, style, points, kind: "faint" },
-      { label: variant.name, style, points: smooth },
-    ];
+    const runs = curvesOfRuns(variant).map((curves): Run => ({ steps: curves.step, values: pick(curves) }));
+    const common = { label: variant.name, style, variant: style };
+    const line: Series = { ...common, points: overRuns(runs, many ? 80 : 200) };
+    const [run] = runs;
+    if (many || runs.length > 1 || smoothingWindow(run.values.length) === 1) return [line];
+    const raw = run.steps.map((x, i) => ({ x, y: run.values[i] ?? null }));
+    return [{ ...common, kind: "faint", points: thinned(raw, 500) }, line];
   });
-}
-
-/** Points in the moving mean, an odd number; 1 leaves the curve as it is. */
-function smoothingWindow({ curves }: ReportVariant): number {
-  return curves.step.length < smoothFrom ? 1 : 2 * Math.round(curves.step.length / 50) + 1;
 }
 
 function lossWords({ name, curves }: ReportVariant): string {
@@ -103,14 +120,21 @@ function percent(fraction: number | null): number | null {
   return fraction === null ? null : fraction * 100;
 }
 
-function curveTables({ name, curves }: ReportVariant, index: number, explain: Explain): Markup {
-  const path = (field: string, i: number) => explain(`variants[${index}].curves.${field}[${i}]`);
+/** Every recorded step of a network, folded away: a table for each of its seeds. */
+export function curveTables(page: PageContext, variant: ReportVariant, v: number): Markup[] {
+  if (!variant.seeds) return curveTable(page, variant.name, variant.curves, `variants[${v}].curves`);
+  // The first seed's curves stand in the report twice; once is enough here.
+  return variant.seeds.flatMap(({ seed, curves }, s) =>
+    curveTable(page, `${variant.name}, seed ${seed}`, curves, `variants[${v}].seeds[${s}].curves`),
+  );
+}
+
+function curveTable({ parts, explain }: PageContext, name: string, curves: Curves, path: string): Markup[] {
+  const why = (field: string, i: number) => explain(`${path}.${field}[${i}]`);
   const share = scaleFor("fraction", [1]);
   const steps = scaleFor("count", []);
-  return element(
-    "div",
-    { class: "folded" },
-    foldedTable(`Numbers: training of ${name}`, {
+  return [
+    foldedTable(parts, `Numbers: training of ${name}`, {
       caption: `Loss and accuracy of every recorded step of ${name}`,
       fileName: `${slug(name)}-training`,
       head: element("tr", {}, [
@@ -123,12 +147,12 @@ function curveTables({ name, curves }: ReportVariant, index: number, explain: Ex
           "tr",
           {},
           numberCell(step, steps, ""),
-          numberCell(curves.loss[i] ?? null, freeScale(formatNumber), path("loss", i)),
-          numberCell(curves.trainAccuracy[i] ?? null, share, path("trainAccuracy", i)),
+          numberCell(curves.loss[i] ?? null, freeScale(formatNumber), why("loss", i)),
+          numberCell(curves.trainAccuracy[i] ?? null, share, why("trainAccuracy", i)),
         ),
       ),
     }),
-    foldedTable(`Numbers: evaluations of ${name}`, {
+    foldedTable(parts, `Numbers: evaluations of ${name}`, {
       caption: `Test accuracy of ${name} at every evaluation`,
       fileName: `${slug(name)}-evaluations`,
       head: element("tr", {}, [
@@ -140,9 +164,9 @@ function curveTables({ name, curves }: ReportVariant, index: number, explain: Ex
           "tr",
           {},
           numberCell(step, steps, ""),
-          numberCell(testAccuracy, share, path("evaluations", i)),
+          numberCell(testAccuracy, share, why("evaluations", i)),
         ),
       ),
     }),
-  );
+  ];
 }
