@@ -17,7 +17,7 @@ import { TrainingRun } from "../trainingRun.ts";
 import type { ComparedVariant, CompareOptions, CompareProgress, CompareSettings } from "./options.ts";
 import { comparisonReport } from "./report.ts";
 import { type RunKey, RunStore } from "./runStore.ts";
-import type { SeedResult } from "./seedResult.ts";
+import { type SeedResult, seedResultShape } from "./seedResult.ts";
 
 /**
  * Trains every variant with every seed and compares them. The first variant is the baseline. Variants of which not all
@@ -213,14 +213,23 @@ function seedResult(
     seed,
     testImages: images,
     correct,
-    loss: run.records.map(({ loss }) => loss),
-    trainAccuracy: run.records.map(({ accuracy }) => accuracy),
+    loss: rounded(run.records.map(({ loss }) => loss)),
+    trainAccuracy: rounded(run.records.map(({ accuracy }) => accuracy)),
     peakBytes: isTimed ? run.peakBytes : null,
     stepMilliseconds: isTimed ? timing.stepMilliseconds : null,
     imagesPerSecond: isTimed ? timing.imagesPerSecond : null,
     sampling: isTimed ? { added: timing.samplingMilliseconds, total: timing.totalMilliseconds } : null,
     editedPieces: editor?.editedPieces ?? 0,
-    // A copy of plain numbers, the same as what is read from a file.
-    measured: JSON.parse(JSON.stringify(recorder.measured())),
+    measured: seedResultShape.shape.measured.parse(rounded(recorder.measured())),
   };
+}
+
+/**
+ * A copy with six significant digits of each number, as many as f32 holds: a third of the bytes in the report, and in
+ * the page that is made of it. The same numbers as are read from a file of the run.
+ */
+function rounded<Value>(value: Value): Value {
+  return JSON.parse(JSON.stringify(value), (_key, item) =>
+    typeof item === "number" && !Number.isInteger(item) ? Number(item.toPrecision(6)) : item,
+  );
 }
