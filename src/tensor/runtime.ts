@@ -4,13 +4,28 @@ import { createCpuBackend } from "../backends/cpu/index.ts";
 import type { MemoryReport } from "../backends/memory.ts";
 import type { WebGpuBackendOptions } from "../backends/webgpu/index.ts";
 
-const cpu: Backend = createCpuBackend();
+/**
+ * Made at once, since V8 takes flags only before it compiles anything; but a setting that cannot be met is an error of
+ * the first use, where a command can tell it, and not of the import.
+ */
+const cpu: { readonly backend: Backend } | { readonly error: unknown } = (() => {
+  try {
+    return { backend: createCpuBackend() };
+  } catch (error) {
+    return { error };
+  }
+})();
 
-let current: Backend = cpu;
+let current: Backend | null = "backend" in cpu ? cpu.backend : null;
 
-/** The backend that creation functions use. */
+function cpuBackend(): Backend {
+  if ("error" in cpu) throw cpu.error;
+  return cpu.backend;
+}
+
+/** The backend that creation functions use. Throws a SettingError when an environment variable cannot be met. */
 export function defaultBackend(): Backend {
-  return current;
+  return current ?? cpuBackend();
 }
 
 /** Makes `backend` the one that new tensors live on; existing tensors stay where they are. */
@@ -33,20 +48,20 @@ export async function setBackend(
 ): Promise<Backend> {
   if (name !== "cpu" && name !== "webgpu")
     throw new Error(`setBackend: there is no backend "${String(name)}"; choose "cpu" or "webgpu"`);
-  if (name === "cpu") current = cpu;
+  if (name === "cpu") current = cpuBackend();
   else {
     const { createWebGpuBackend } = await import("../backends/webgpu/index.ts");
     current = await createWebGpuBackend(options);
   }
-  return current;
+  return defaultBackend();
 }
 
 /** Live and peak bytes by class on the default backend. */
 export function memoryReport(): MemoryReport {
-  return current.memoryReport();
+  return defaultBackend().memoryReport();
 }
 
 /** Starts a new peak measurement on the default backend from what is live now. */
 export function resetPeakMemory(): void {
-  current.resetPeakMemory();
+  defaultBackend().resetPeakMemory();
 }

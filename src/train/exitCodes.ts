@@ -1,5 +1,6 @@
 /** What a command tells the shell and the user when it ends, well or badly. */
 import { CommanderError } from "commander";
+import { SettingError } from "../backends/cpu/settingError.ts";
 import { DeviceLostError, WebGpuUnavailableError } from "../backends/webgpu/errors.ts";
 import { DataError } from "../data/index.ts";
 import { FileFormatError } from "../io/index.ts";
@@ -35,7 +36,7 @@ function isScarcity(error: unknown): boolean {
 /** The exit code that fits an error. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
-  if (error instanceof UsageError) return exitCodes.usage;
+  if (error instanceof UsageError || error instanceof SettingError) return exitCodes.usage;
   if (error instanceof DataError || error instanceof FileFormatError) return exitCodes.data;
   if (error instanceof DivergedError) return exitCodes.diverged;
   return isScarcity(error) ? exitCodes.resources : exitCodes.internal;

@@ -30,7 +30,7 @@ export interface CpuOptions {
  * A CPU backend with the fastest kernels that the engine can run: WebAssembly SIMD in shared memory, or, with one
  * warning, typed-array loops where the engine lacks either.
  *
- * @throws RangeError when the number of threads is not an integer from 1 to 128, or an environment variable is wrong
+ * @throws SettingError when the number of threads is not an integer from 1 to 128, or an environment variable is wrong
  */
 export function createCpuBackend(options: CpuOptions = {}): CpuBackend {
   const kernels = { ...loops, pointwise: runPointwise };

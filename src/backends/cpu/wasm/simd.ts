@@ -7,7 +7,9 @@
  *
  * A flag counts for the whole process, for everything that V8 compiles later, also on other threads.
  */
+
 import type { BackendInfo, EngineFlag, SimdLevel } from "../../backend.ts";
+import { SettingError } from "../settingError.ts";
 import { warnOnce } from "../warnOnce.ts";
 import {
   enableRelaxedSimd,
@@ -43,7 +45,7 @@ function areFlagsWanted(): boolean {
   const text = typeof process === "undefined" ? undefined : process.env?.GRADWEAVE_V8_FLAGS;
   if (text === undefined || text === "" || text === "on") return true;
   if (text === "off") return false;
-  throw new RangeError(`cpu: GRADWEAVE_V8_FLAGS is ${JSON.stringify(text)}; it may be on or off`);
+  throw new SettingError(`cpu: GRADWEAVE_V8_FLAGS is ${JSON.stringify(text)}; it may be on or off`);
 }
 
 /** V8 13 has the flag, and the instructions only on x64; to others it is unknown. */

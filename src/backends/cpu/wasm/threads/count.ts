@@ -1,11 +1,13 @@
 /** How many threads to use: the option, the environment variable, or as many as the machine has. */
 
+import { SettingError } from "../../settingError.ts";
+
 /** More than that would leave less than two chunks of a command to each. */
 const maxThreads = 128;
 
 function checked(given: number, text: string, from: string): number {
   if (Number.isInteger(given) && given >= 1 && given <= maxThreads) return given;
-  throw new RangeError(
+  throw new SettingError(
     `cpu: ${from} is ${text}, but threads are counted from 1 to ${maxThreads}; ` +
       "leave it out for as many as the machine runs at once",
   );
@@ -19,7 +21,7 @@ function available(): number {
 
 /**
  * @param option what the caller asked for; then GRADWEAVE_THREADS counts, then the available parallelism
- * @throws RangeError when the one that counts is not an integer from 1 to 128
+ * @throws SettingError when the one that counts is not an integer from 1 to 128
  */
 export function threadCount(option?: number): number {
   if (option !== undefined) return checked(option, String(option), "the option threads");
