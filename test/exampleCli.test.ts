@@ -34,16 +34,25 @@ interface Result {
 }
 
 interface RunOptions {
+  /** Beside this process's own. */
+  readonly environment?: Readonly<Record<string, string>>;
   readonly command?: readonly string[];
   /** Called once stderr contains `when`. */
   readonly when?: string;
   readonly act?: (child: ChildProcess) => void;
 }
 
-function start(args: readonly string[], { command = node, when, act }: RunOptions = {}): Promise<Result> {
+function start(
+  args: readonly string[],
+  { command = node, environment = {}, when, act }: RunOptions = {},
+): Promise<Result> {
   const [program = "", ...before] = command;
   // A process group of its own, as a shell gives to a command: what the terminal sends goes to the whole group.
-  const child = spawn(program, [...before, ...args], { cwd: root, detached: true });
+  const child = spawn(program, [...before, ...args], {
+    cwd: root,
+    detached: true,
+    env: { ...process.env, ...environment },
+  });
   let [stdout, stderr] = ["", ""];
   let waiting = when;
   child.stdout.on("data", (chunk) => {
@@ -201,5 +210,11 @@ describe("what cannot be done ends in one error", () => {
     for (const part of parts) expect(stderr).toContain(part);
     expect(stderr).not.toMatch(/^ +at /m);
     expect(existsSync(out)).toBe(false);
+  });
+
+  it("takes no environment variable that it cannot meet", async () => {
+    const { code, stdout, stderr } = await start(["--quick"], { environment: { GRADWEAVE_THREADS: "many" } });
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toMatch(/^error: cpu: GRADWEAVE_THREADS is "many", .*\n$/);
   });
 });
