@@ -243,7 +243,8 @@ describe("control flow that depends on data", () => {
     expect(() =>
       traced((x, self) => {
         const anchors = self.buffer("anchors");
-        assignAll([[ones([3]), anchors]], [{ target: 1, expression: product(operand(0), operand(1)) }]);
+        const rows = [ones([3]), anchors].map((target) => [ones([3]), target]);
+        assignAll(rows, [{ target: 1, expression: product(operand(0), operand(1)) }]);
         return anchors.dataSync()[1] > 3 ? x : mul(x, 2);
       }),
     ).toThrow("may not depend on data");
