@@ -357,6 +357,15 @@ describe("importOnnx refuses by name", () => {
     expect(pooled.toArraySync()).toEqual([[[[5], [8]]]]);
   });
 
+  it("windows that are larger than the image", async () => {
+    const kernel: OnnxAttribute = { kind: "integers", value: [2n, 2n ** 32n] };
+    const attributes = { kernel_shape: kernel, ceil_mode: integer(1) };
+    const file = model([node("AveragePool", ["x"], ["y"], attributes)]);
+    await expect(run(file, zeros([1, 1, 3, 3]))).rejects.toThrow(
+      "windows of [2, 4294967296], and its image is [3, 3]",
+    );
+  });
+
   it("tables that two long vectors make", async () => {
     const file = model([node("Reshape", ["x", "column"], ["c"]), node("Mul", ["c", "x"], ["y"])], {
       initializers: [integersTensor("column", [-1, 1])],

@@ -93,7 +93,7 @@ interface FittedWindows {
 /**
  * The windows on an image of this shape. Kernels make tables as long as a stride, so a stride that no second window
  * follows becomes the shortest such, which changes nothing; likewise for the dilation of a single tap. Throws when the
- * image with its margins is larger than any.
+ * image with its margins is larger than any, or too small for a window.
  */
 function fitted(node: NodeReader, windows: Windows, shape: Shape, kernel: Two): FittedWindows {
   const image = [shape[2], shape[3]] as const;
@@ -101,6 +101,11 @@ function fitted(node: NodeReader, windows: Windows, shape: Shape, kernel: Two): 
   const [top, bottom, left, right] = padding;
   const room = [image[0] + top + bottom, image[1] + left + right] as const;
   node.checkSize([shape[0], shape[1], ...room]);
+  const reach = ([0, 1] as const).map((axis) => windows.dilation[axis] * (kernel[axis] - 1) + 1);
+  if (reach[0] > room[0] || reach[1] > room[1])
+    throw node.error(
+      `has windows of ${formatShape(reach)}, and its image is ${formatShape(room)} with its margins; use a larger image`,
+    );
   const both = (limit: (axis: 0 | 1) => number): Two => [limit(0), limit(1)];
   return {
     padding,
