@@ -1,6 +1,6 @@
 /**
- * A folder of photographs, one folder for each class: batches are read, decoded and cut while the network trains, so
- * the set may be larger than memory.
+ * A folder of photographs, one folder for each class, and batches of any set of photographs: they are read, decoded and
+ * cut while the network trains, so the set may be larger than memory.
  */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,18 +10,28 @@ import { type DarknetAugmentation, darknetView } from "./darknetAugment.ts";
 import { DataError } from "./errors.ts";
 import { listFolder } from "./files.ts";
 import { type Photograph, readPhotograph } from "./imageFile.ts";
-import type { Batch } from "./loader.ts";
+import type { Batch, BatchLoader } from "./loader.ts";
+import { networkInput } from "./networkInput.ts";
 
 const endings = /\.(avif|gif|jpe?g|png|tiff?|webp)$/i;
 
-/** Labelled photographs on disk. */
-export interface PhotographSet {
+/** Labelled photographs that are read one by one. */
+export interface PhotographSource {
+  /** What error messages and reports call it. */
   readonly name: string;
-  readonly files: readonly { readonly path: string; readonly label: number }[];
-  /** Class names, sorted; their number is the number of classes. */
+  /** Class names; their number is the number of classes. */
   readonly classes: readonly string[];
   /** Photographs. */
   readonly count: number;
+  /** [count], indices into `classes`. */
+  readonly labels: ArrayLike<number>;
+  /** Photograph `index`. Throws a DataError that names its file. */
+  read(index: number): Promise<Photograph>;
+}
+
+/** Labelled photographs on disk; the classes are sorted. */
+export interface PhotographSet extends PhotographSource {
+  readonly files: readonly { readonly path: string; readonly label: number }[];
 }
 
 /** Lists `folder/CLASS/*.jpg` and the like. Throws a DataError where there is no class or no image. */
@@ -42,7 +52,9 @@ export async function openImageFolder(folder: string): Promise<PhotographSet> {
       if (endings.test(file)) files.push({ path: join(folder, name, file), label });
   if (files.length === 0)
     throw new DataError(`${folder}: its folders ${classes.slice(0, 3).join(", ")} … hold no image files`);
-  return { name: folder, files, classes, count: files.length };
+  const labels = files.map(({ label }) => label);
+  const read = (index: number) => readPhotograph(files[index].path);
+  return { name: folder, files, classes, count: files.length, labels, read };
 }
 
 export interface PhotographLoaderOptions {
@@ -53,6 +65,8 @@ export interface PhotographLoaderOptions {
   readonly resize?: number;
   /** Random views in place of the centre. */
   readonly augmentation?: DarknetAugmentation;
+  /** Channels of the images: 3 colours, else their mean as often as needed. Default 3. */
+  readonly channels?: number;
   readonly mean?: readonly number[];
   readonly std?: readonly number[];
   /** A new order in every epoch. Default false. */
@@ -63,9 +77,9 @@ export interface PhotographLoaderOptions {
   readonly dropLast?: boolean;
 }
 
-/** Batches of a set of photographs; the same interface as DataLoader. */
-export class PhotographLoader {
-  readonly dataset: PhotographSet;
+/** Batches of a set of photographs. */
+export class PhotographLoader implements BatchLoader {
+  readonly dataset: PhotographSource;
   readonly batchSize: number;
   /** Batches in an epoch. */
   readonly length: number;
@@ -73,9 +87,9 @@ export class PhotographLoader {
   readonly #random: Generator;
 
   /** Throws a RangeError for options that cannot be met. */
-  constructor(dataset: PhotographSet, options: PhotographLoaderOptions) {
-    const { batchSize, side, resize = side, seed = 0, dropLast = false } = options;
-    for (const [name, value] of Object.entries({ batchSize, side }))
+  constructor(dataset: PhotographSource, options: PhotographLoaderOptions) {
+    const { batchSize, side, resize = side, channels = 3, seed = 0, dropLast = false } = options;
+    for (const [name, value] of Object.entries({ batchSize, side, channels }))
       if (!Number.isInteger(value) || value < 1)
         throw new RangeError(`PhotographLoader: ${name} ${value} must be a positive integer`);
     if (resize < side)
@@ -87,12 +101,22 @@ export class PhotographLoader {
     this.#random = new Generator(seed);
   }
 
-  /** The batches of epoch `index`; the next one is prepared while a batch is in use. Throws DataErrors by file. */
-  async *epoch(index: number): AsyncGenerator<Batch, void, undefined> {
+  /**
+   * The batches of epoch `index`, from `startBatch` on; the next one is prepared while a batch is in use. Throws DataErrors
+   * by file.
+   */
+  async *epoch(
+    index: number,
+    { startBatch = 0 }: { readonly startBatch?: number } = {},
+  ): AsyncGenerator<Batch, void, undefined> {
+    if (!Number.isInteger(startBatch) || startBatch < 0 || startBatch > this.length)
+      throw new RangeError(
+        `PhotographLoader: startBatch ${startBatch} must be from 0 to the ${this.length} batches of an epoch`,
+      );
     const random = this.#random.fork(index);
     const order = this.#options.shuffle ? random.permutation(this.dataset.count) : null;
     let upcoming: Promise<Batch> | null = null;
-    for (let batch = 0; batch < this.length; batch++) {
+    for (let batch = startBatch; batch < this.length; batch++) {
       const current: Promise<Batch> = upcoming ?? this.#prepare(batch, order, random);
       const ready = await current;
       upcoming = batch + 1 < this.length ? this.#prepare(batch + 1, order, random) : null;
@@ -103,22 +127,21 @@ export class PhotographLoader {
   }
 
   async #prepare(index: number, order: Int32Array | null, random: Generator): Promise<Batch> {
-    const { side } = this.#options;
+    const { side, channels = 3 } = this.#options;
     const first = index * this.batchSize;
     const count = Math.min(this.batchSize, this.dataset.count - first);
-    const images = new Float32Array(count * 3 * side * side);
+    const images = new Float32Array(count * channels * side * side);
     const labels = new Int32Array(count);
     await Promise.all(
       Array.from({ length: count }, async (_, slot) => {
         const sample = order?.[first + slot] ?? first + slot;
-        const { path, label } = this.dataset.files[sample];
-        const view = this.#view(await readPhotograph(path), random.fork(sample));
-        this.#normalise(view.values);
-        images.set(view.values, slot * view.values.length);
-        labels[slot] = label;
+        const view = this.#view(await this.dataset.read(sample), random.fork(sample));
+        const values = networkInput(view, this.#options);
+        images.set(values, slot * values.length);
+        labels[slot] = this.dataset.labels[sample];
       }),
     );
-    return { images, labels, count, shape: [count, 3, side, side], index };
+    return { images, labels, count, shape: [count, channels, side, side], index };
   }
 
   #view(photograph: Photograph, random: Generator): FloatImage {
@@ -126,16 +149,4 @@ export class PhotographLoader {
     if (augmentation) return darknetView(photograph, side, augmentation, random);
     return centreCrop(resizeShorterSide(photograph, resize), side);
   }
-
-  #normalise(values: Float32Array): void {
-    normalise(values, this.#options.mean ?? [0, 0, 0], this.#options.std ?? [1, 1, 1]);
-  }
-}
-
-/** (value - mean) / std by channel, in place, for `[channels, height, width]`. */
-export function normalise(values: Float32Array, mean: readonly number[], std: readonly number[]): void {
-  const plane = values.length / mean.length;
-  for (let channel = 0; channel < mean.length; channel++)
-    for (let i = channel * plane; i < (channel + 1) * plane; i++)
-      values[i] = (values[i] - mean[channel]) / std[channel];
 }

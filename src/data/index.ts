@@ -23,11 +23,21 @@ export { DataError } from "./errors.ts";
 export { type IdxArray, parseIdx, readIdxFile } from "./idx.ts";
 export { decodePhotograph, type Photograph, readPhotograph } from "./imageFile.ts";
 export {
-  normalise,
   openImageFolder,
   PhotographLoader,
   type PhotographLoaderOptions,
   type PhotographSet,
+  type PhotographSource,
 } from "./imageFolder.ts";
-export { type Batch, DataLoader, type DataLoaderOptions } from "./loader.ts";
+export { type Batch, type BatchLoader, DataLoader, type DataLoaderOptions } from "./loader.ts";
 export { fashionMnistClasses, loadMnist, type MnistOptions } from "./mnist.ts";
+export { type NetworkInputOptions, networkInput, normalise } from "./networkInput.ts";
+export {
+  greyPhotographs,
+  type OpenImagesOptions,
+  openImages,
+  samplePhotographs,
+  splitPhotographs,
+  subsetPhotographs,
+  type TrainingImages,
+} from "./openImages.ts";

@@ -37,6 +37,16 @@ export interface Batch {
   readonly index: number;
 }
 
+/** What training needs of a loader, whatever it reads from. */
+export interface BatchLoader {
+  readonly dataset: { readonly name: string; readonly count: number };
+  readonly batchSize: number;
+  /** Batches in an epoch. */
+  readonly length: number;
+  /** The batches of epoch `index`, from `startBatch` on. */
+  epoch(index: number, options?: { readonly startBatch?: number }): AsyncGenerator<Batch, void, undefined>;
+}
+
 interface Memory {
   readonly images: Float32Array;
   readonly labels: Int32Array;
@@ -55,7 +65,7 @@ interface Prepared {
   readonly memory: Memory;
 }
 
-export class DataLoader {
+export class DataLoader implements BatchLoader {
   readonly dataset: ImageDataset;
   readonly batchSize: number;
   /** Batches in an epoch. */

@@ -1,7 +1,7 @@
 /** How well a network classifies images that it was not trained on. */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { crossEntropy, noGrad } from "../autograd/index.ts";
-import type { DataLoader } from "../data/index.ts";
+import type { BatchLoader } from "../data/index.ts";
 import type { Module } from "../nn/index.ts";
 import { scope, tensor } from "../tensor/index.ts";
 import { countCorrect, takeNumber } from "./trainingRun.ts";
@@ -29,7 +29,7 @@ export interface Evaluation {
  */
 export async function evaluate(
   model: Module,
-  loader: DataLoader,
+  loader: BatchLoader,
   { signal, onProgress }: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const { training } = model;

@@ -1,6 +1,6 @@
 /** Training several networks on the same batches in the same order, so that only the networks differ. */
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { DataLoader } from "../data/index.ts";
+import type { BatchLoader } from "../data/index.ts";
 import { type Evaluation, evaluate } from "./evaluate.ts";
 import type { Progress } from "./progress.ts";
 import type { TrainingRun } from "./trainingRun.ts";
@@ -8,7 +8,7 @@ import type { TrainingRun } from "./trainingRun.ts";
 export interface SideBySideOptions {
   readonly epochs: number;
   /** Images to evaluate every network on at the end. */
-  readonly test: DataLoader;
+  readonly test: BatchLoader;
   /** Stops after the current batch, when every network has trained on it. */
   readonly signal?: AbortSignal | undefined;
   readonly progress?: Progress | undefined;
@@ -21,7 +21,7 @@ export interface SideBySideOptions {
  */
 export async function trainSideBySide(
   runs: readonly TrainingRun[],
-  loader: DataLoader,
+  loader: BatchLoader,
   { epochs, test, signal, progress }: SideBySideOptions,
 ): Promise<(Evaluation | null)[]> {
   for (let epoch = 0; epoch < epochs && !signal?.aborted; epoch++)

@@ -23,6 +23,8 @@ export interface TrainingRunOptions {
   /** Learning rate over the steps, as a multiple of the optimizer's. Default: constant. */
   readonly schedule?: Schedule;
   readonly instrument?: Instrument;
+  /** The steps that were taken before, where a training goes on. Default: none. */
+  readonly records?: readonly StepRecord[];
 }
 
 /** What one training step measured. */
@@ -52,19 +54,19 @@ export class TrainingRun {
   readonly name: string;
   readonly model: Module;
   /** One entry a step. */
-  readonly records: StepRecord[] = [];
+  readonly records: StepRecord[];
   readonly #optimizer: Optimizer;
   readonly #scheduler: LearningRateScheduler;
   readonly #instrument: Instrument | undefined;
-  #optimizerBytes = 0;
   #largestStep = 0;
   #largestSampledStep = 0;
 
-  constructor({ name, model, optimizer, schedule = constant, instrument }: TrainingRunOptions) {
+  constructor({ name, model, optimizer, schedule = constant, instrument, records = [] }: TrainingRunOptions) {
     this.name = name;
     this.model = model;
     this.#optimizer = optimizer;
-    this.#scheduler = new LearningRateScheduler(optimizer, schedule);
+    this.records = [...records];
+    this.#scheduler = new LearningRateScheduler(optimizer, schedule, records.length);
     this.#instrument = instrument;
   }
 
@@ -74,8 +76,9 @@ export class TrainingRun {
    * instrument watched, unless it watched them all.
    */
   get peakBytes(): number {
-    const weights = [...this.model.stateDict().values()].reduce((bytes, { size }) => bytes + 4 * size, 0);
-    return weights + this.#optimizerBytes + (this.#largestStep || this.#largestSampledStep);
+    const kept = [...this.model.stateDict().values(), ...this.#optimizer.stateDict().tensors.values()];
+    const bytes = kept.reduce((sum, { size }) => sum + 4 * size, 0);
+    return bytes + (this.#largestStep || this.#largestSampledStep);
   }
 
   /** Trains on one batch. Throws a DivergedError when the loss is not finite. */
@@ -118,9 +121,7 @@ export class TrainingRun {
       return { loss, logits };
     };
     const { loss, logits } = this.#instrument ? this.#instrument.step(step, images, pass) : pass();
-    const before = memoryReport().byCategory.optimizer.live;
     this.#optimizer.step();
-    this.#optimizerBytes += memoryReport().byCategory.optimizer.live - before;
     return { loss, correct: countCorrect(logits, labels) };
   }
 }

@@ -53,7 +53,6 @@ export class Adam extends Optimizer {
   readonly options: Required<AdamOptions>;
   /** AdamW takes the decay off the value instead of adding it to the gradient. */
   protected readonly decoupled: boolean = false;
-  #steps = new Map<Parameter, number>();
 
   /** Throws when a setting is out of range. */
   constructor(parameters: Iterable<Parameter>, options: AdamOptions = {}) {
@@ -71,8 +70,7 @@ export class Adam extends Optimizer {
       this.constructor.name,
       "its step size depends on the number of steps; use SGD, or do not record",
     );
-    const count = (this.#steps.get(parameter) ?? 0) + 1;
-    this.#steps.set(parameter, count);
+    const count = this.stepsOf(parameter) + 1;
     const averages = [this.state("average", parameter), this.state("averageOfSquares", parameter)];
     const step = weightDecay === 0 ? plainStep : this.decoupled ? shrinkingStep : penalisedStep;
     this.assignTogether([parameter, grad, ...averages], step, [

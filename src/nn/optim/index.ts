@@ -1,6 +1,6 @@
 /** Optimizers and learning-rate schedules, named as in PyTorch. May import from `nn/` and what is below it. */
 export { Adam, type AdamOptions, AdamW } from "./adam.ts";
-export { Optimizer } from "./optimizer.ts";
+export { Optimizer, type OptimizerState } from "./optimizer.ts";
 export {
   cosine,
   LearningRateScheduler,

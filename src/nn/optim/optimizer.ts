@@ -1,6 +1,7 @@
 /** What all optimizers share: the parameters, the learning rate, and state that lives as long as the optimizer. */
-import { type Assignment, assignAll, clearGrad } from "../../autograd/index.ts";
+import { type Assignment, assignAll, clearGrad, copyInto, noGrad, to } from "../../autograd/index.ts";
 import { zerosLike } from "../../tensor/create.ts";
+import { formatShape, sameShape } from "../../tensor/layout.ts";
 import { outsideScopes, scope } from "../../tensor/scope.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { Parameter } from "../parameter.ts";
@@ -26,11 +27,20 @@ interface Sweep {
   readonly rows: (readonly Tensor[])[];
 }
 
+/** What an optimizer remembers from step to step; with it and the parameters a training goes on elsewhere. */
+export interface OptimizerState {
+  /** By name and number of the parameter: `velocity.3`. The tensors are the optimizer's own. */
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  /** How often each parameter was changed. */
+  readonly steps: readonly number[];
+}
+
 export abstract class Optimizer {
   readonly parameters: readonly Parameter[];
   /** The learning rate of the next step; schedules set it. */
   lr: number;
   readonly #state = new Map<string, Map<Parameter, Tensor>>();
+  readonly #steps = new Map<Parameter, number>();
   /** What the step that is under way will do. */
   #sweeps: Sweep[] = [];
 
@@ -75,7 +85,11 @@ export abstract class Optimizer {
       );
     scope(() => {
       this.#sweeps = [];
-      for (const parameter of this.parameters) if (parameter.grad) this.update(parameter, parameter.grad);
+      for (const parameter of this.parameters) {
+        if (!parameter.grad) continue;
+        this.update(parameter, parameter.grad);
+        this.#steps.set(parameter, this.stepsOf(parameter) + 1);
+      }
       for (const { rows, assignments, settings } of this.#sweeps) assignAll(rows, assignments, settings);
       this.#sweeps = [];
     });
@@ -84,6 +98,56 @@ export abstract class Optimizer {
   /** Forgets all gradients and frees their memory; call it before each backward pass. */
   zeroGrad(): void {
     for (const parameter of this.parameters) clearGrad(parameter);
+  }
+
+  /** Everything that later steps depend on, besides parameters, gradients and settings. */
+  stateDict(): OptimizerState {
+    const tensors = new Map<string, Tensor>();
+    for (const [name, byParameter] of this.#state)
+      for (const [i, parameter] of this.parameters.entries()) {
+        const tensor = byParameter.get(parameter);
+        if (tensor) tensors.set(`${name}.${i}`, tensor);
+      }
+    return { tensors, steps: this.parameters.map((parameter) => this.stepsOf(parameter)) };
+  }
+
+  /**
+   * Goes on from what `stateDict` of an optimizer of the same kind gave, for the same parameters in the same order; the
+   * numbers are copied. Throws, before anything is written, where it does not fit.
+   */
+  loadStateDict({ tensors, steps }: OptimizerState): void {
+    const name = this.constructor.name;
+    const wrong = steps.find((count) => !Number.isSafeInteger(count) || count < 0);
+    if (steps.length !== this.parameters.length || wrong !== undefined)
+      throw new Error(
+        `${name}: the state counts the steps of ${steps.length} parameters` +
+          `${wrong === undefined ? "" : `, one of them ${wrong}`}; there are ${this.parameters.length}`,
+      );
+    const planned = [...tensors].map(([key, source]) => {
+      const [, kind, digits] = /^(\w+)\.(\d+)$/.exec(key) ?? [];
+      const parameter = this.parameters[Number(digits)];
+      if (kind === undefined || parameter === undefined)
+        throw new Error(
+          `${name}: the state has a tensor ${key}; there are ${this.parameters.length} parameters`,
+        );
+      if (!sameShape(source.shape, parameter.shape))
+        throw new Error(
+          `${name}: the state's ${key} is ${formatShape(source.shape)}, the parameter is ${formatShape(parameter.shape)}`,
+        );
+      return { kind, parameter, source };
+    });
+    scope(() =>
+      noGrad(() => {
+        for (const { kind, parameter, source } of planned)
+          copyInto(this.state(kind, parameter), to(source, parameter.dtype));
+      }),
+    );
+    for (const [i, parameter] of this.parameters.entries()) this.#steps.set(parameter, steps[i]);
+  }
+
+  /** How often the parameter was changed before the step that is under way. */
+  protected stepsOf(parameter: Parameter): number {
+    return this.#steps.get(parameter) ?? 0;
   }
 
   /** Tensors of zeros beside each parameter, made on first use, under a name. */

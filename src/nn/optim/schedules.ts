@@ -74,13 +74,15 @@ export class LearningRateScheduler {
   readonly schedule: Schedule;
   readonly baseLr: number;
   /** Steps taken so far. */
-  count = 0;
+  count: number;
 
-  constructor(optimizer: Optimizer, schedule: Schedule) {
+  /** `count` is not 0 where a training goes on; the optimizer has its base rate in any case. */
+  constructor(optimizer: Optimizer, schedule: Schedule, count = 0) {
     this.optimizer = optimizer;
     this.schedule = schedule;
     this.baseLr = optimizer.lr;
-    optimizer.lr = this.baseLr * schedule(0);
+    this.count = count;
+    optimizer.lr = this.baseLr * schedule(count);
   }
 
   step(): void {

@@ -42,7 +42,6 @@ const nesterovStep: readonly Assignment[] = [
 export class SGD extends Optimizer {
   readonly options: Required<SGDOptions>;
   readonly #step: readonly Assignment[];
-  readonly #started = new Set<Parameter>();
 
   /** Throws when a setting is out of range, or Nesterov is asked for without momentum or with dampening. */
   constructor(parameters: Iterable<Parameter>, options: SGDOptions) {
@@ -59,15 +58,15 @@ export class SGD extends Optimizer {
 
   protected override update(parameter: Parameter, grad: Tensor): void {
     const { momentum: inertia, dampening, weightDecay: decay } = this.options;
-    const settings = [this.lr, decay, inertia, this.#started.has(parameter) ? 1 - dampening : 1];
+    const started = this.stepsOf(parameter) > 0;
+    const settings = [this.lr, decay, inertia, started ? 1 - dampening : 1];
     if (inertia === 0) {
       this.assignTogether([parameter, grad], this.#step, settings);
       return;
     }
     // The first velocity is the gradient itself, undamped; the state starts at zero, so only the factor differs.
-    if (dampening > 0 && !this.#started.has(parameter))
+    if (dampening > 0 && !started)
       refuseRecording("SGD", "its first step is not dampened; take one step before recordStep()");
-    this.#started.add(parameter);
     const speed = this.state("velocity", parameter);
     this.assignTogether([parameter, grad, speed], this.#step, settings);
   }
