@@ -13,6 +13,7 @@ import {
   optim,
   randn,
   recordStep,
+  scope,
   setBackend,
   setDefaultBackend,
   tensor,
@@ -155,6 +156,21 @@ describe.skipIf(!options)("the WebGPU backend", () => {
       };
       expect(() => recordStep(step)).toThrow("Adam: cannot be part of a recorded step");
       await expect(recordStep(() => x.data()).result).rejects.toThrow("a recorded step cannot read values");
+    });
+
+    it("gives its memory back when the body fails", async () => {
+      const own = await setBackend("webgpu", options ?? {});
+      const fail = () => {
+        ones([2 ** 18])
+          .add(1)
+          .dispose();
+        throw new Error("on purpose");
+      };
+      expect(() => recordStep(fail)).toThrow("on purpose");
+      const { reservedBytes } = own.info().memory;
+      for (let i = 0; i < 3; i++) expect(() => recordStep(fail)).toThrow("on purpose");
+      scope(() => void ones([2 ** 18]).add(1));
+      expect(own.info().memory.reservedBytes).toBe(reservedBytes);
     });
 
     it("feeds whole tensors of the right size", () => {

@@ -63,8 +63,7 @@ export class WebGpuBackend implements Backend {
       throw new Error(
         "webgpu: a recorded step would drop the same elements in every replay; record a model without dropout, or do not record",
       );
-    const run = kernels[kernel];
-    run(
+    kernels[kernel](
       this.runtime,
       inputs.map((input) => this.#view(input)),
       this.#view(output),

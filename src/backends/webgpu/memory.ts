@@ -138,6 +138,9 @@ export class DeviceMemory {
     this.#reserve = reserve;
     try {
       return { result: body(), reserve };
+    } catch (error) {
+      this.dissolve(reserve);
+      throw error;
     } finally {
       this.#reserve = null;
     }
