@@ -3,15 +3,14 @@
  * sorting, highlighting, slider and downloads must work. Skipped, saying so, where there is no Chromium.
  */
 
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type GradientReuseReport, renderHtml } from "../src/gradflow/report/index.ts";
 import { isWellFormed } from "./support/markup.ts";
+import { findChromium, ReportBrowser, seriousViolations } from "./support/reportBrowser.ts";
 import { sampleReport } from "./support/sampleReport.ts";
 
 const executablePath = findChromium();
@@ -21,54 +20,18 @@ if (executablePath === undefined) {
   );
 }
 
-/** Chromium from CHROMIUM_PATH, else from the PATH; `undefined` when there is none. */
-function findChromium(): string | undefined {
-  const set = process.env.CHROMIUM_PATH;
-  if (set !== undefined && set !== "") return set;
-  try {
-    return execFileSync("sh", ["-c", "command -v chromium || command -v chromium-browser"], {
-      encoding: "utf8",
-    }).trim();
-  } catch {
-    return undefined;
-  }
-}
-
 describe.skipIf(executablePath === undefined)("report page in Chromium", { timeout: 120_000 }, () => {
   const report = sampleReport();
-  let folder = "";
-  let browser: Browser;
+  let browser: ReportBrowser;
 
   beforeAll(async () => {
-    folder = mkdtempSync(join(tmpdir(), "gradweave-report-"));
-    browser = await chromium.launch({ executablePath: executablePath ?? "", args: ["--no-sandbox"] });
+    browser = await ReportBrowser.launch(executablePath ?? "");
   }, 60_000);
 
-  afterAll(async () => {
-    await browser?.close();
-    rmSync(folder, { recursive: true, force: true });
-  });
+  afterAll(() => browser?.close());
 
-  /** Opens a report from disk, offline; `problems` collects console errors, exceptions, and requests. */
-  async function open(shown: GradientReuseReport, width = 1280, colorScheme: "light" | "dark" = "light") {
-    const file = join(folder, "report.html");
-    writeFileSync(file, renderHtml(shown));
-    const context = await browser.newContext({
-      viewport: { width, height: 900 },
-      colorScheme,
-      offline: true,
-    });
-    const page = await context.newPage();
-    const problems: string[] = [];
-    const address = pathToFileURL(file).href;
-    page.on("console", (message) => message.type() !== "log" && problems.push(`console: ${message.text()}`));
-    page.on("pageerror", (error) => problems.push(`exception: ${error.message}`));
-    page.on("request", (request) => request.url() !== address && problems.push(`request: ${request.url()}`));
-    page.on("dialog", (dialog) => problems.push(`dialog: ${dialog.message()}`));
-    await page.goto(address);
-    await page.locator("html[data-ready]").waitFor({ state: "attached" });
-    return { page, problems };
-  }
+  const open = (shown: GradientReuseReport, width?: number, scheme?: "light" | "dark") =>
+    browser.open(shown, width, scheme);
 
   async function downloaded(page: Page, selector: string): Promise<string> {
     const [download] = await Promise.all([
@@ -98,6 +61,16 @@ describe.skipIf(executablePath === undefined)("report page in Chromium", { timeo
       const low = await page.evaluate(contrastScript);
       await page.context().close();
       expect(low).toStrictEqual([]);
+    }
+  });
+
+  it("has no serious or critical violation that axe-core finds, light and dark", async () => {
+    for (const scheme of ["light", "dark"] as const) {
+      const { page } = await open(report, 1280, scheme);
+      await page.locator(".diagram .layer").first().click();
+      const violations = await seriousViolations(page);
+      await page.context().close();
+      expect(violations).toStrictEqual([]);
     }
   });
 
@@ -152,6 +125,9 @@ describe.skipIf(executablePath === undefined)("report page in Chromium", { timeo
     await page.mouse.move(2, 2);
     expect(await lit()).toBe(0);
     await layer.focus();
+    await page.keyboard.press("Shift+Tab");
+    await page.keyboard.press("Tab");
+    expect(await lit()).toBe(3);
     await page.keyboard.press("Enter");
     expect(await lit()).toBe(3);
     expect(await layer.getAttribute("aria-pressed")).toBe("true");
@@ -173,7 +149,7 @@ describe.skipIf(executablePath === undefined)("report page in Chromium", { timeo
       return Number(text?.split(": ")[1]?.replace("−", "-"));
     };
     expect(await shown()).toBeCloseTo(samples.at(-1)?.cosine[0]?.[1] ?? Number.NaN, 4);
-    const slider = page.locator("input[type=range]").first();
+    const slider = page.locator("input[data-steps]").first();
     await slider.focus();
     await page.keyboard.press("Home");
     const first = samples[0]?.cosine[0]?.[1] ?? Number.NaN;
@@ -216,10 +192,11 @@ describe.skipIf(executablePath === undefined)("report page in Chromium", { timeo
   });
 
   it("is complete without its script", async () => {
-    writeFileSync(join(folder, "plain.html"), renderHtml(report));
-    const context = await browser.newContext({ javaScriptEnabled: false });
+    const file = join(browser.folder, "plain.html");
+    writeFileSync(file, renderHtml(report));
+    const context = await browser.browser.newContext({ javaScriptEnabled: false });
     const page = await context.newPage();
-    await page.goto(pathToFileURL(join(folder, "plain.html")).href);
+    await page.goto(pathToFileURL(file).href);
     expect(await page.locator("svg.diagram").count()).toBe(6);
     expect(await page.locator("svg.heat .cell").count()).toBeGreaterThan(200);
     expect(await page.locator(".slider:visible").count()).toBe(0);

@@ -1,6 +1,6 @@
 /**
  * The report as one HTML file that needs nothing else: no request leaves it, and its content security policy
- * allows only the one script and the one style sheet written here, by their hashes.
+ * allows only the scripts and the one style sheet written here, by their hashes.
  */
 
 import { createHash } from "node:crypto";
@@ -13,11 +13,14 @@ import { element, fragment, Markup, render } from "./markup.ts";
 import { methodsSection } from "./methods.ts";
 import { pageHeader, summarySection } from "./overview.ts";
 import { packed } from "./parts.ts";
+import { plotLibrary } from "./plotLibrary.ts";
 import { stageNames, stageSection } from "./stage.ts";
 import { styleSheet } from "./style.ts";
 import { trainingSection } from "./training.ts";
 import { variantsSection } from "./variants.ts";
 import { variantsComparison } from "./variantTable.ts";
+
+const style = `${plotLibrary.style}\n${styleSheet}`;
 
 /**
  * Draws a report as a self-contained HTML page.
@@ -32,13 +35,14 @@ export function renderHtml(report: GradientReuseReport): string {
     summarySection(report, names),
     isMany(report) ? variantsComparison(page) : comparisonSection(page),
     trainingSection(page),
+    explorerSection(),
     isMany(report) ? variantsSection(page) : names.map((name) => stageSection(page, name)),
     methodsSection(report, page.explain),
   ];
   const policy = [
     "default-src 'none'",
-    `script-src '${sha256(clientScript)}'`,
-    `style-src '${sha256(styleSheet)}'`,
+    `script-src '${sha256(plotLibrary.script)}' '${sha256(clientScript)}'`,
+    `style-src '${sha256(style)}'`,
     "img-src data:",
     "base-uri 'none'",
     "form-action 'none'",
@@ -52,7 +56,7 @@ export function renderHtml(report: GradientReuseReport): string {
     element("meta", { name: "color-scheme", content: "light dark" }),
     element("link", { rel: "icon", href: "data:," }),
     element("title", {}, report.meta.title),
-    new Markup(`<style>${styleSheet}</style>`),
+    new Markup(`<style>${style}</style>`),
   );
   const body = element(
     "body",
@@ -62,9 +66,26 @@ export function renderHtml(report: GradientReuseReport): string {
     element("footer", {}, "Made by gradweave. This page holds its own data and makes no network request."),
     packed("report", data),
     page.parts.packed(),
+    new Markup(`<script>${plotLibrary.script}</script>`),
     new Markup(`<script>${clientScript}</script>`),
   );
   return `<!doctype html>\n${render(element("html", { lang: "en" }, fragment(head, body)))}\n`;
+}
+
+/** The place for curves that can be zoomed into; the script fills and shows it. */
+function explorerSection(): Markup {
+  return element(
+    "section",
+    { id: "explorer", hidden: true },
+    element("h2", {}, "Explore the curves"),
+    element(
+      "p",
+      { class: "how" },
+      "Any measured curve of all networks: line, the mean of the seeds; band, from the lowest to the highest. Drag over " +
+        "the chart to zoom in, point or use the arrow keys to read values.",
+    ),
+    element("div", { class: "explorer" }),
+  );
 }
 
 function sha256(text: string): string {

@@ -64,7 +64,13 @@ export function stageContents(
       `${variant}, ${name}`,
       stageDiagram(`${variant}, ${name}`, stage.structure, index, scale),
       { "data-scope": scope },
-      element("div", { class: "readout", "aria-live": "polite" }),
+      element("div", {
+        class: "readout",
+        tabindex: 0,
+        role: "group",
+        "aria-label": "Figures of what is picked in the diagram",
+        "aria-live": "polite",
+      }),
     );
   return [
     reuseFigures(name, views, page),

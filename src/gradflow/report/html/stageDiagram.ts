@@ -210,12 +210,11 @@ function drawNode(
         class: `map ${map.side}`,
         "data-in": memberships.join(" "),
         "data-pick": index.gradient(map.gradient),
-        "aria-label": `Feature map ${symbolPlain(map.symbol)}: show the weights that its gradient updates`,
       },
       element(
         "title",
         {},
-        `${symbolPlain(map.symbol)}: ${size} (channels × height × width), ${map.side} side`,
+        `Feature map ${symbolPlain(map.symbol)}: ${size} (channels × height × width), ${map.side} side`,
       ),
       element("rect", { x: left, y: top, width: box.width, height: box.height, rx: 4 }),
       element(

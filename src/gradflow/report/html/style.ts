@@ -173,8 +173,9 @@ svg .axis{stroke:var(--soft);stroke-width:1}
 [data-in]{transition:opacity .12s}
 svg .unlit{opacity:.12}
 svg .map.unlit,svg .layer.unlit{opacity:.4}
-.matrix .unlit,table .unlit{opacity:.35}
-mark.unlit{opacity:.5}
+.matrix .lit{outline:2px solid var(--ink);outline-offset:-3px}
+tr.lit>*{background:var(--raised)}
+mark.lit{outline:2px solid var(--duplicate)}
 .lit.forward{stroke:var(--ink);stroke-width:1.8}
 .heats{display:flex;flex-wrap:wrap;gap:14px 26px}
 .heats figure{max-width:100%}
@@ -186,7 +187,7 @@ mark.unlit{opacity:.5}
 .heat-controls{display:flex;flex-wrap:wrap;gap:8px 28px;align-items:center;margin:0 0 14px;font-size:.92rem;color:var(--soft)}
 .slider{display:flex;align-items:center;gap:8px}
 .slider[hidden],.shown-step[hidden]{display:none}
-.slider input{width:min(46vw,260px);accent-color:var(--link)}
+.slider input[type=range]{width:min(46vw,260px);accent-color:var(--link)}
 .slider select{font:inherit;color:var(--ink);background:var(--page);border:1px solid var(--soft);border-radius:4px;max-width:60vw}
 .heat-value{color:var(--ink);font-variant-numeric:tabular-nums}
 .readout{height:13.5rem;overflow:auto;margin-top:8px;padding:8px 12px;background:var(--raised);border-radius:6px;font-size:.88rem;color:var(--soft)}
@@ -197,6 +198,12 @@ mark.unlit{opacity:.5}
 .variant-keys legend{color:var(--soft);font-size:.9rem;padding:0 6px}
 .variant-keys label{color:var(--line);font-weight:600;font-size:.9rem;overflow-wrap:anywhere}
 .variant-keys input{accent-color:var(--line)}
+section[hidden]{display:none}
+.explorer-chart{min-height:360px;min-width:0;overflow:hidden}
+.spoken{position:absolute;width:1px;height:1px;margin:0;overflow:hidden;clip-path:inset(50%)}
+.explorer-values{margin-top:10px;max-height:24rem;overflow:auto}
+.explorer-values th[class]{color:var(--line);font-weight:600}
+.explorer-values thead th[class]{color:var(--ink)}
 .variant{border-top:1px solid var(--rule);margin:0;padding:10px 0}
 .variant>summary{font-size:1rem;padding:4px 0}
 .variant>summary strong{color:var(--ink)}
@@ -211,7 +218,7 @@ const print = `
 @media print{
 @page{margin:16mm 14mm}
 body{font-size:9.5pt}
-nav,.tool,.slider,.readout,.variant-keys,details:not([open]),.sort::after{display:none}
+nav,#explorer,.tool,.slider,.readout,.variant-keys,details:not([open]),.sort::after{display:none}
 details .scroll{max-height:none}
 .rows tbody th,.rows thead th:first-child{position:static}
 .rows{font-size:6.5pt}

@@ -6,6 +6,7 @@ export const chartScript = `
     for (const node of all("[data-variant]", root))
       node.classList.toggle("off", hiddenVariants.has(Number(node.dataset.variant)));
     for (const box of all(".variant-keys input")) box.checked = !hiddenVariants.has(Number(box.value));
+    if (root === document) drawExplorer();
   };
   const enlivenCharts = (root) => {
     for (const keys of all(".variant-keys", root)) {
@@ -27,8 +28,8 @@ export const chartScript = `
       keys.append(make("fieldset", {},
         make("legend", { textContent: "Networks in the charts" }),
         ...boxes,
-        button("all", "Show all networks in the charts", choose(() => true)),
-        button("baseline only", "Show only the baseline in the charts", choose((_, i) => i === 0))));
+        button("all", "all: show all networks in the charts", choose(() => true)),
+        button("baseline only", "baseline only: hide the other networks in the charts", choose((_, i) => i === 0))));
     }
     showVariants(root);
   };

@@ -59,7 +59,7 @@ export const downloadScript = String.raw`
     }
     const footer = document.querySelector("footer");
     if (footer.querySelector(".tool") === null)
-      footer.append(" ", button("Download all data (JSON)", "Download the whole report as JSON", () =>
+      footer.append(" ", button("Download all data (JSON)", "Download all data (JSON): the whole report", () =>
         save("gradient-reuse.json", "application/json", JSON.stringify(report, null, 2))));
   };
 `;

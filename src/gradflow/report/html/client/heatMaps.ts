@@ -64,13 +64,21 @@ export const heatMapScript = String.raw`
         const shown = make("span", { className: "heat-value" });
         caption.append(shown);
         const cells = all(".cell", svg);
-        svg.addEventListener("pointermove", (event) => {
-          const at = cells.indexOf(event.target.closest(".cell"));
-          if (at < 0) return;
-          const { row, column, value } = heatValue(svg, at);
+        let pointed = -1;
+        const tell = () => {
+          if (pointed < 0) return shown.replaceChildren();
+          const { row, column, value } = heatValue(svg, pointed);
           shown.replaceChildren(" ", symbol(row), ", ", symbol(column), ": " + (value === null ? "n/m" : minus(value.toFixed(4))));
+        };
+        svg.addEventListener("pointermove", (event) => {
+          pointed = cells.indexOf(event.target.closest(".cell"));
+          tell();
         });
-        svg.addEventListener("pointerleave", () => shown.replaceChildren());
+        svg.addEventListener("pointerleave", () => {
+          pointed = -1;
+          tell();
+        });
+        group.addEventListener("input", tell);
       }
     }
   };

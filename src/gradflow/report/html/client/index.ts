@@ -7,6 +7,7 @@
 
 import { chartScript } from "./charts.ts";
 import { downloadScript } from "./downloads.ts";
+import { explorerScript } from "./explorer.ts";
 import { heatMapScript } from "./heatMaps.ts";
 import { highlightScript } from "./highlight.ts";
 import { sortingScript } from "./sorting.ts";
@@ -22,6 +23,7 @@ const startScript = `
     enlivenHighlight(root);
     enlivenHeatMaps(root);
     enlivenCharts(root);
+    enlivenExplorer(root);
     for (const details of all("details[data-part]", root)) {
       details.addEventListener("toggle", () => details.open && unfold(details));
       if (details.open) unfold(details);
@@ -57,6 +59,7 @@ export const clientScript: string = [
   highlightScript,
   heatMapScript,
   chartScript,
+  explorerScript,
   startScript,
   "  start();\n})();\n",
 ].join("");
