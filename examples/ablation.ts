@@ -3,7 +3,7 @@
  * its cross-stage-partial forms by fusion and partial ratio, each with several seeds; and networks with their duplicated
  * gradient paths cut. What the paper claims is then a column of a table with intervals.
  *
- *     npx tsx examples/ablation.ts            # about ten minutes on two quiet cores; can be stopped and started again
+ *     npx tsx examples/ablation.ts            # 24 minutes on two busy cores; can be stopped and started again
  *     npx tsx examples/ablation.ts --help
  */
 import { join } from "node:path";

@@ -225,7 +225,7 @@ function seedResult(
 }
 
 /**
- * A copy with six significant digits of each number, as many as f32 holds: a third of the bytes in the report, and in
+ * A copy with six significant digits of each number, as many as f32 holds: two thirds of the bytes in the report, and in
  * the page that is made of it. The same numbers as are read from a file of the run.
  */
 function rounded<Value>(value: Value): Value {
