@@ -161,9 +161,7 @@ describe.skipIf(!options)("the WebGPU backend", () => {
     it("gives its memory back when the body fails", async () => {
       const own = await setBackend("webgpu", options ?? {});
       const fail = () => {
-        ones([2 ** 18])
-          .add(1)
-          .dispose();
+        scope(() => void ones([2 ** 18]).add(1));
         throw new Error("on purpose");
       };
       expect(() => recordStep(fail)).toThrow("on purpose");
