@@ -68,7 +68,8 @@ export class ReportBrowser {
   }
 }
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const require = createRequire(import.meta.url);
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
 /** What axe-core finds that keeps somebody from using the page, as `rule: element`. */
 export async function seriousViolations(page: Page): Promise<string[]> {

@@ -5,15 +5,13 @@ import { createRequire } from "node:module";
 
 const require = createRequire(import.meta.url);
 
-function read(file: string): string {
-  return readFileSync(require.resolve(`uplot/${file}`), "utf8").trim();
-}
+const read = (path: string): string => readFileSync(path, "utf8").trim();
 
 /** Every copy has to carry it. */
-const licence = `/* uPlot. ${read("LICENSE")} */\n`;
+const licence = `/* uPlot. ${read(require.resolve("uplot/LICENSE"))} */\n`;
 
 /** Its script, which defines `uPlot`, and its style sheet. */
 export const plotLibrary: { readonly script: string; readonly style: string } = {
-  script: licence + read("dist/uPlot.iife.min.js").replace(/^\/\*!.*?\*\//s, ""),
-  style: licence + read("dist/uPlot.min.css"),
+  script: licence + read(require.resolve("uplot/dist/uPlot.iife.min.js")).replace(/^\/\*!.*?\*\//s, ""),
+  style: licence + read(require.resolve("uplot/dist/uPlot.min.css")),
 };
