@@ -10,6 +10,7 @@ import {
   conv2dInputGradient,
   conv2dWeightGradient,
   Generator,
+  grad,
   type Padding,
   randn,
   type Tensor,
@@ -111,6 +112,19 @@ function check(given: Case): void {
     y.size / y.shape[1],
   );
 }
+
+describe("a stride beyond the image", () => {
+  it("gives the first window alone, whatever its size", () => {
+    const x = randn([2, 3, 5, 4], { requiresGrad: true });
+    const weight = randn([2, 3, 3, 3], { requiresGrad: true });
+    const [far, near] = [2 ** 31, 7].map((stride) => {
+      const y = conv2d(x, weight, { stride, padding: 1 });
+      return [y, ...grad(y.sum(), [x, weight])].map((result) => result.toArraySync());
+    });
+    expect(far).toEqual(near);
+    expect(conv2d(x, weight, { stride: 2 ** 31, padding: 1 }).shape).toEqual([2, 2, 1, 1]);
+  });
+});
 
 describe("WebAssembly convolutions", () => {
   it("agree with the loops over drawn sizes", () => {

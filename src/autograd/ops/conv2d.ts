@@ -152,16 +152,23 @@ export interface Conv2dOptions {
 
 export type Window = Omit<Conv2dOptions, "bias">;
 
-/** A window's options as attributes, defaults filled in. */
-export function windowAttributes({
-  stride = 1,
-  padding = 0,
-  dilation = 1,
-  groups = 1,
-}: Window): Conv2dAttributes {
+/**
+ * A window's options as attributes for images of `inputShape` `[N, C, H, W]`, defaults filled in. A step beyond the
+ * padded image is as good as one to its end, and kernels make tables as long as a step.
+ */
+export function windowAttributes(
+  { stride = 1, padding = 0, dilation = 1, groups = 1 }: Window,
+  inputShape: Shape,
+): Conv2dAttributes {
+  const [vertical, horizontal] = pair("conv2d", "stride", stride);
+  const margin = padding4("conv2d", padding);
+  const [, , height = 1, width = 1] = inputShape;
   return {
-    stride: pair("conv2d", "stride", stride),
-    padding: padding4("conv2d", padding),
+    stride: [
+      Math.min(vertical, Math.max(1, height + margin[0] + margin[1])),
+      Math.min(horizontal, Math.max(1, width + margin[2] + margin[3])),
+    ],
+    padding: margin,
     dilation: pair("conv2d", "dilation", dilation),
     groups,
   };
@@ -173,7 +180,7 @@ export function windowAttributes({
  * or when the window is larger than the padded input.
  */
 export function conv2d(x: Tensor, weight: Tensor, { bias, ...window }: Conv2dOptions = {}): Tensor {
-  return conv2dOp(bias ? [x, weight, bias] : [x, weight], windowAttributes(window));
+  return conv2dOp(bias ? [x, weight, bias] : [x, weight], windowAttributes(window, x.shape));
 }
 
 /** The gradient of a convolution's input `[N, C, H, W]`, given that of its output `[N, K, P, Q]`, and the weight. */
@@ -183,7 +190,7 @@ export function conv2dInputGradient(
   inputShape: Shape,
   window: Window = {},
 ): Tensor {
-  return inputGradientOp([gradient, weight], { ...windowAttributes(window), inputShape });
+  return inputGradientOp([gradient, weight], { ...windowAttributes(window, inputShape), inputShape });
 }
 
 /** The gradient of a convolution's weight `[K, C/groups, R, S]`, given its input and the gradient of its output. */
@@ -193,5 +200,5 @@ export function conv2dWeightGradient(
   weightShape: Shape,
   window: Window = {},
 ): Tensor {
-  return weightGradientOp([x, gradient], { ...windowAttributes(window), weightShape });
+  return weightGradientOp([x, gradient], { ...windowAttributes(window, x.shape), weightShape });
 }

@@ -82,5 +82,5 @@ const conv2dReluOp: Op<Conv2dAttributes> = defineOp({
  * of what the ReLU cuts off. Throws as `conv2d` does.
  */
 export function conv2dRelu(x: Tensor, weight: Tensor, { bias, ...window }: Conv2dOptions = {}): Tensor {
-  return conv2dReluOp(bias ? [x, weight, bias] : [x, weight], windowAttributes(window));
+  return conv2dReluOp(bias ? [x, weight, bias] : [x, weight], windowAttributes(window, x.shape));
 }

@@ -177,7 +177,7 @@ export function normReluConv2d(
   if (x.rank !== 4) throw new Error(`normReluConv2d: input ${formatShape(x.shape)} must be [N, C, H, W]`);
   const inputs = [x, weight, bias, filter];
   return normReluConv2dOp(statistics ? [...inputs, statistics] : inputs, {
-    ...windowAttributes(window),
+    ...windowAttributes(window, x.shape),
     epsilon,
   });
 }
