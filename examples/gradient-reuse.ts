@@ -39,6 +39,7 @@ type Options = typeof defaults & {
   readonly quick?: boolean;
   readonly quiet?: boolean;
   readonly json?: boolean;
+  readonly live?: true | number;
 };
 
 const { wholeNumber, wholeNumbers, decimalNumber } = train;
@@ -86,6 +87,11 @@ const command = new Command("gradient-reuse")
   .addOption(train.backendOption())
   .option("--out <folder>", "where gradient-reuse.json and gradient-reuse.html go", defaults.out)
   .option("--quick", "few images, a run of seconds: shows that everything works, the networks learn little")
+  .option(
+    "--live [port]",
+    "serve the report while training, to this machine only (default: any free port)",
+    wholeNumber({ least: 0, most: 65_535, example: 8080 }),
+  )
   .option("--quiet", "no progress and no table")
   .option("--json", "print the report as JSON on stdout, and the table on stderr")
   .allowExcessArguments(false)
@@ -98,6 +104,7 @@ Examples:
   npx tsx examples/gradient-reuse.ts --fusion last --seed 2     an ablation of the paper, another seed
   npx tsx examples/gradient-reuse.ts --blocks 6,6 --epochs 3    deeper networks, longer training
   npx tsx examples/gradient-reuse.ts --quick --backend webgpu   the same on a GPU, or on one that is simulated
+  npx tsx examples/gradient-reuse.ts --live 8080                watch the report grow at http://127.0.0.1:8080/
   npx tsx examples/gradient-reuse.ts --json --quiet > run.json  for programs
 
 Ctrl-C ends the run after the current batch, with a report of what was measured until then.
@@ -190,6 +197,40 @@ async function main(): Promise<number> {
   const runs = networks.map(({ run }) => run);
   await train.prepareFolder("--out", options.out);
 
+  type Evaluations = Awaited<ReturnType<typeof train.trainSideBySide>>;
+  /** The report of what was measured so far; `stopReason` says why that is not all. */
+  const reportOf = (evaluations: Evaluations, stopReason?: string) =>
+    buildReport(
+      {
+        title: `Gradient reuse: DenseNet and CSPDenseNet on ${dataset}`,
+        seed,
+        dataset: { name: dataset, trainImages: options.trainImages, testImages: options.testImages },
+        ...train.environment(),
+        finished: stopReason === undefined,
+        ...(stopReason === undefined ? {} : { stopReason }),
+        sampling: {
+          everySteps: options.sampleEvery,
+          imagesPerSample: batchSize,
+          overheadFraction: train.samplingShare(runs, options.sampleEvery),
+        },
+        settings: { epochs, batchSize, learningRate: lr, schedule: "linear warm-up over a tenth, cosine" },
+      },
+      networks.map((network, i) => ({
+        ...network,
+        training: train.trainingFigures(network.run, evaluations[i], options.sampleEvery),
+      })),
+      train.trainingGaps(evaluations),
+    );
+  const stepsDone = () => `${runs[0].records.length} of ${steps} steps`;
+
+  const live =
+    options.live === undefined
+      ? null
+      : await train.LiveReport.start(options.live === true ? {} : { port: options.live });
+  if (live) process.stderr.write(`Live report: ${live.address}\n`);
+  const untested = runs.map(() => null);
+  const onBatch = live ? () => live.offer(() => reportOf(untested, stepsDone())) : undefined;
+
   const progress = options.quiet
     ? undefined
     : new train.Progress({
@@ -200,31 +241,12 @@ async function main(): Promise<number> {
   const stopping = "Stopping after this batch; press Ctrl-C again to quit at once, without a report.";
   using interrupt = new train.Interrupt(() => progress?.note(stopping));
   const evaluations = await train
-    .trainSideBySide(runs, loader, { epochs, test, signal: interrupt.signal, progress })
+    .trainSideBySide(runs, loader, { epochs, test, signal: interrupt.signal, progress, onBatch })
     .finally(() => progress?.finish());
 
   const { received } = interrupt;
-  const report = buildReport(
-    {
-      title: `Gradient reuse: DenseNet and CSPDenseNet on ${dataset}`,
-      seed,
-      dataset: { name: dataset, trainImages: options.trainImages, testImages: options.testImages },
-      ...train.environment(),
-      finished: received === null,
-      ...(received ? { stopReason: `${received} after ${runs[0].records.length} of ${steps} steps` } : {}),
-      sampling: {
-        everySteps: options.sampleEvery,
-        imagesPerSample: batchSize,
-        overheadFraction: train.samplingShare(runs, options.sampleEvery),
-      },
-      settings: { epochs, batchSize, learningRate: lr, schedule: "linear warm-up over a tenth, cosine" },
-    },
-    networks.map((network, i) => ({
-      ...network,
-      training: train.trainingFigures(network.run, evaluations[i], options.sampleEvery),
-    })),
-    train.trainingGaps(evaluations),
-  );
+  const report = reportOf(evaluations, received ? `${received} after ${stepsDone()}` : undefined);
+  await live?.end(report);
   await train.publishReport(report, { folder: options.out, name: "gradient-reuse", ...options });
   return interrupt.exitCode;
 }

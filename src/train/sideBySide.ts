@@ -12,6 +12,8 @@ export interface SideBySideOptions {
   /** Stops after the current batch, when every network has trained on it. */
   readonly signal?: AbortSignal | undefined;
   readonly progress?: Progress | undefined;
+  /** Called between two batches, when every network has trained on the first of them. */
+  readonly onBatch?: (() => void) | undefined;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface SideBySideOptions {
 export async function trainSideBySide(
   runs: readonly TrainingRun[],
   loader: BatchLoader,
-  { epochs, test, signal, progress }: SideBySideOptions,
+  { epochs, test, signal, progress, onBatch }: SideBySideOptions,
 ): Promise<(Evaluation | null)[]> {
   for (let epoch = 0; epoch < epochs && !signal?.aborted; epoch++)
     for await (const batch of loader.epoch(epoch)) {
@@ -33,6 +35,7 @@ export async function trainSideBySide(
         const record = await run.step(batch);
         progress?.trained(run.name, record, `epoch ${epoch + 1}/${epochs}`);
       }
+      onBatch?.();
     }
   const evaluations: (Evaluation | null)[] = [];
   for (const { name, model } of runs) {

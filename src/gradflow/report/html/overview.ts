@@ -11,7 +11,11 @@ import { type Content, element, type Markup } from "./markup.ts";
 import { cosineOverview } from "./similarity.ts";
 
 /** Title, date, a notice if the run was stopped, contents. */
-export function pageHeader(report: GradientReuseReport, stageNames: readonly string[]): Markup {
+export function pageHeader(
+  report: GradientReuseReport,
+  stageNames: readonly string[],
+  isRunning: boolean,
+): Markup {
   const { meta } = report;
   const parts = isMany(report)
     ? [["variants", "Networks one by one"] as const]
@@ -43,7 +47,7 @@ export function pageHeader(report: GradientReuseReport, stageNames: readonly str
       element(
         "p",
         { class: "notice", role: "note" },
-        element("strong", {}, "Stopped early: "),
+        element("strong", {}, isRunning ? "Still training: " : "Stopped early: "),
         `${meta.stopReason ?? "no reason given"}. The figures below are those measured until then.`,
       ),
     element(

@@ -22,11 +22,16 @@ import { variantsComparison } from "./variantTable.ts";
 
 const style = `${plotLibrary.style}\n${styleSheet}`;
 
+export interface PageOptions {
+  /** A page that is served while the training runs: it asks where it comes from for newer reports. Default: no. */
+  readonly live?: "running" | "ended";
+}
+
 /**
  * Draws a report as a self-contained HTML page.
  * @throws {ReportError} when the report cannot be written as JSON: the page carries its own data
  */
-export function renderHtml(report: GradientReuseReport): string {
+export function renderHtml(report: GradientReuseReport, { live }: PageOptions = {}): string {
   // Refuses a report that breaks its schema before anything of it is drawn.
   const data: unknown = JSON.parse(serializeReport(report));
   const page = pageContext(report);
@@ -44,6 +49,7 @@ export function renderHtml(report: GradientReuseReport): string {
     `script-src '${sha256(plotLibrary.script)}' '${sha256(clientScript)}'`,
     `style-src '${sha256(style)}'`,
     "img-src data:",
+    ...(live === undefined ? [] : ["connect-src 'self'"]),
     "base-uri 'none'",
     "form-action 'none'",
   ].join("; ");
@@ -61,15 +67,21 @@ export function renderHtml(report: GradientReuseReport): string {
   const body = element(
     "body",
     {},
-    pageHeader(report, names),
+    pageHeader(report, names, live === "running"),
     element("main", {}, main),
-    element("footer", {}, "Made by gradweave. This page holds its own data and makes no network request."),
+    element(
+      "footer",
+      {},
+      live === undefined
+        ? "Made by gradweave. This page holds its own data and makes no network request."
+        : "Made by gradweave, and served by the training itself on this machine.",
+    ),
     packed("report", data),
     page.parts.packed(),
     new Markup(`<script>${plotLibrary.script}</script>`),
     new Markup(`<script>${clientScript}</script>`),
   );
-  return `<!doctype html>\n${render(element("html", { lang: "en" }, fragment(head, body)))}\n`;
+  return `<!doctype html>\n${render(element("html", { lang: "en", "data-live": live }, fragment(head, body)))}\n`;
 }
 
 /** The place for curves that can be zoomed into; the script fills and shows it. */

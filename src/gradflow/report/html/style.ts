@@ -204,6 +204,8 @@ section[hidden]{display:none}
 .explorer-values{margin-top:10px;max-height:24rem;overflow:auto}
 .explorer-values th[class]{color:var(--line);font-weight:600}
 .explorer-values thead th[class]{color:var(--ink)}
+.live-bar{position:sticky;top:0;z-index:3;background:var(--notice);padding:6px clamp(14px,3vw,48px);font-size:.9rem}
+.live-bar .tool{color:var(--ink)}
 .variant{border-top:1px solid var(--rule);margin:0;padding:10px 0}
 .variant>summary{font-size:1rem;padding:4px 0}
 .variant>summary strong{color:var(--ink)}
@@ -218,7 +220,7 @@ const print = `
 @media print{
 @page{margin:16mm 14mm}
 body{font-size:9.5pt}
-nav,#explorer,.tool,.slider,.readout,.variant-keys,details:not([open]),.sort::after{display:none}
+nav,#explorer,.live-bar,.tool,.slider,.readout,.variant-keys,details:not([open]),.sort::after{display:none}
 details .scroll{max-height:none}
 .rows tbody th,.rows thead th:first-child{position:static}
 .rows{font-size:6.5pt}

@@ -10,6 +10,7 @@ import { downloadScript } from "./downloads.ts";
 import { explorerScript } from "./explorer.ts";
 import { heatMapScript } from "./heatMaps.ts";
 import { highlightScript } from "./highlight.ts";
+import { liveScript } from "./live.ts";
 import { sortingScript } from "./sorting.ts";
 import { toolScript } from "./tools.ts";
 
@@ -45,6 +46,7 @@ const startScript = `
     [report, parts] = await Promise.all([unpack("report"), unpack("parts")]);
     enliven(document);
     openTarget();
+    enlivenLive();
     document.documentElement.dataset.ready = "";
   };
   addEventListener("hashchange", openTarget);
@@ -60,6 +62,7 @@ export const clientScript: string = [
   heatMapScript,
   chartScript,
   explorerScript,
+  liveScript,
   startScript,
   "  start();\n})();\n",
 ].join("");
