@@ -16,7 +16,7 @@ export { evaluate } from "./evaluate.ts";
 export { asUsage, describeError, exitCodeOf, runCommand, UsageError } from "./exitCodes.ts";
 export { samplingShare, stepTiming, trainingFigures, trainingGaps } from "./figures.ts";
 export { Interrupt, type InterruptTarget } from "./interrupt.ts";
-export { type LiveOptions, LiveReport } from "./live/liveReport.ts";
+export { LiveReport } from "./live/liveReport.ts";
 export {
   buildModel,
   describeWeights,
