@@ -41,6 +41,7 @@ type Options = typeof defaults & {
   readonly quick?: boolean;
   readonly quiet?: boolean;
   readonly json?: boolean;
+  readonly live?: true | number;
 };
 
 const { wholeNumber, wholeNumbers, decimalNumber } = train;
@@ -87,6 +88,11 @@ const command = new Command("ablation")
   .option("--tensorboard <folder>", "write TensorBoard's event files there, a run for each variant and seed")
   .option("--fresh", "do not take up finished runs")
   .option("--quick", "few images, a run of minutes: shows that everything works, the networks learn little")
+  .option(
+    "--live [port]",
+    "serve the report of the finished runs while training, to this machine only (default: any free port)",
+    wholeNumber({ least: 0, most: 65_535, example: 8080 }),
+  )
   .option("--quiet", "no progress and no table")
   .option("--json", "print the report as JSON on stdout, and the table on stderr")
   .allowExcessArguments(false)
@@ -192,6 +198,11 @@ async function main(): Promise<number> {
   using interrupt = new train.Interrupt(() => {
     if (!options.quiet) process.stderr.write("Stopping; start again with the same options to go on.\n");
   });
+  const live =
+    options.live === undefined
+      ? null
+      : await train.LiveReport.start(options.live === true ? {} : { port: options.live });
+  if (live) process.stderr.write(`Live report: ${live.address}\n`);
   const report = await train.compareGradientFlow({
     title: `Ablation of cross-stage-partial DenseNets on ${name.replace(/ train$/, "")}`,
     variants,
@@ -208,8 +219,10 @@ async function main(): Promise<number> {
     everySteps: options.sampleEvery,
     ...stateFolder,
     signal: interrupt.signal,
+    ...(live ? { live } : {}),
     ...(lines ? { onProgress: (progress: train.CompareProgress) => lines.show(progress) } : {}),
   });
+  await live?.end(report);
   if (!report) return interrupt.exitCode;
   await train.publishReport(report, {
     folder: options.out,

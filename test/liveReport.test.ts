@@ -7,9 +7,11 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { ImageDataset } from "../src/data/index.ts";
 import { unpacked } from "../src/gradflow/report/html/parts.ts";
-import { type GradientReuseReport, parseReport } from "../src/gradflow/report/index.ts";
-import { LiveReport } from "../src/train/index.ts";
+import { type GradientReuseReport, parseReport, serializeReport } from "../src/gradflow/report/index.ts";
+import { cspDenseNet, densenet } from "../src/models/index.ts";
+import { type CompareOptions, compareGradientFlow, LiveReport } from "../src/train/index.ts";
 import { isLoopbackHost } from "../src/train/live/loopbackHost.ts";
 import { findChromium, ReportBrowser } from "./support/reportBrowser.ts";
 import { sampleReport } from "./support/sampleReport.ts";
@@ -134,6 +136,21 @@ describe("LiveReport", () => {
     await live.end(null);
   });
 
+  it("has readers ask again before there is anything to show", async () => {
+    const live = await LiveReport.start();
+    const asked = ask(live.address, "/");
+    let answer: Answer | undefined;
+    asked.then((given) => {
+      answer = given;
+    });
+    while (answer === undefined) {
+      live.offer(() => null);
+      await new Promise((next) => setTimeout(next, 2));
+    }
+    expect(answer.text).toMatch(/refresh.*first finished run/s);
+    await live.end(null);
+  });
+
   it("says of a port that is taken which option to change", async () => {
     const other = createServer();
     await new Promise<void>((done) => other.listen(0, "127.0.0.1", done));
@@ -143,6 +160,53 @@ describe("LiveReport", () => {
       `--live ${port}: 127.0.0.1:${port} cannot be listened on`,
     );
     await new Promise((done) => other.close(done));
+  });
+});
+
+describe("a comparison while it runs", () => {
+  const size = {
+    blocks: [2],
+    growthRate: 4,
+    stem: "small",
+    stemChannels: 8,
+    inChannels: 1,
+    classes: 2,
+  } as const;
+  const architecture = { blocks: [2], growthRate: 4 };
+  const set = (count: number): ImageDataset => ({
+    ...{ name: "stripes", count, channels: 1, height: 12, width: 12, classes: ["a", "b"] },
+    images: Uint8Array.from({ length: count * 144 }, (_, i) => (i * 37) % 251),
+    labels: Uint8Array.from({ length: count }, (_, i) => i % 2),
+  });
+  const options: CompareOptions = {
+    variants: [
+      { name: "dense", description: "", architecture, build: () => densenet(size) },
+      { name: "partial", description: "", architecture, build: () => cspDenseNet(size) },
+    ],
+    ...{ data: { train: set(12), test: set(4) }, seeds: [1, 2], steps: 3, batchSize: 4, everySteps: 1 },
+  };
+
+  it("shows the finished runs at every step, and ends with the numbers of one that nobody watched", async () => {
+    const shown: (GradientReuseReport | null)[] = [];
+    const watched = await compareGradientFlow({
+      ...options,
+      live: { offer: (build) => shown.push(build()) },
+    });
+    const alone = await compareGradientFlow(options);
+    const reports = shown.filter((report) => report !== null);
+    for (const report of reports) parseReport(serializeReport(report));
+    expect(shown[0]).toBeNull();
+    expect(reports[0]?.variants.map(({ name }) => name)).toStrictEqual(["dense"]);
+    expect(new Set(reports.map(({ meta }) => meta.stopReason))).toStrictEqual(
+      new Set([1, 2, 3].map((runs) => `${runs} of 4 runs, shown with one seed`)),
+    );
+    const learnt = (report: GradientReuseReport | null) =>
+      report?.variants.map(({ accuracy, curves, stages, seeds }) => ({
+        ...{ accuracy, curves, stages },
+        seeds: seeds?.map(({ stepMilliseconds, ...numbers }) => numbers),
+      }));
+    expect(learnt(watched)).toStrictEqual(learnt(alone));
+    expect(watched?.variants[1]?.seeds).toHaveLength(2);
   });
 });
 

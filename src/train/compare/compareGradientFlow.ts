@@ -15,7 +15,7 @@ import { stepTiming } from "../figures.ts";
 import { environment } from "../publishReport.ts";
 import { TrainingRun } from "../trainingRun.ts";
 import type { ComparedVariant, CompareOptions, CompareProgress, CompareSettings } from "./options.ts";
-import { comparisonReport } from "./report.ts";
+import { comparisonReport, reportSoFar } from "./report.ts";
 import { type RunKey, RunStore } from "./runStore.ts";
 import { type SeedResult, seedResultShape } from "./seedResult.ts";
 
@@ -27,11 +27,18 @@ import { type SeedResult, seedResultShape } from "./seedResult.ts";
  * DivergedError when a loss is not finite.
  */
 export async function compareGradientFlow(options: CompareOptions): Promise<GradientReuseReport | null> {
-  const settings = { batchSize: 16, learningRate: 0.1, everySteps: 50, ...options };
-  check(settings);
-  const { variants, seeds, stateFolder, signal } = settings;
-  const store = stateFolder === undefined ? null : new RunStore(stateFolder);
+  const { variants, seeds, stateFolder, signal, live, onProgress } = options;
   const results = new Map<string, SeedResult[]>(variants.map(({ name }) => [name, []]));
+  const settings: CompareSettings = {
+    ...{ batchSize: 16, learningRate: 0.1, everySteps: 50 },
+    ...options,
+    onProgress: (progress) => {
+      onProgress?.(progress);
+      live?.offer(() => reportSoFar(settings, results));
+    },
+  };
+  check(settings);
+  const store = stateFolder === undefined ? null : new RunStore(stateFolder);
   const runs = seeds.flatMap((seed) => variants.map((variant) => ({ seed, variant })));
   for (const [index, { seed, variant }] of runs.entries()) {
     if (signal?.aborted) break;

@@ -1,6 +1,6 @@
 /** What is compared, on what, for how long. */
 import type { ImageDataset } from "../../data/index.ts";
-import type { PathEdit, ReportVariant, StageSelection } from "../../gradflow/index.ts";
+import type { GradientReuseReport, PathEdit, ReportVariant, StageSelection } from "../../gradflow/index.ts";
 import type { Module } from "../../nn/index.ts";
 
 /** A network whose stages the instruments know. */
@@ -64,6 +64,8 @@ export interface CompareOptions {
   /** Stops after the current step; the report then holds the runs that are finished. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: CompareProgress) => void;
+  /** Is offered the report of the runs that are finished, after every step: a LiveReport. */
+  readonly live?: { offer(build: () => GradientReuseReport | null): void };
 }
 
 /** The options with every default filled in. */

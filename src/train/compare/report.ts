@@ -8,6 +8,7 @@ import {
   type ReportVariant,
 } from "../../gradflow/index.ts";
 import { init } from "../../nn/index.ts";
+import { scope } from "../../tensor/index.ts";
 import { environment } from "../publishReport.ts";
 import type { ComparedVariant, CompareSettings } from "./options.ts";
 import type { SeedResult } from "./seedResult.ts";
@@ -54,6 +55,26 @@ export function comparisonReport(
     measured,
     finished.flatMap((variant, i) => gapsOf(variant, i)),
   );
+}
+
+/**
+ * The comparison of the runs that are finished while others are still to come: with as many seeds as every variant has,
+ * or with the first seed of those that have it; null when there is none.
+ */
+export function reportSoFar(
+  settings: CompareSettings,
+  results: ReadonlyMap<string, SeedResult[]>,
+): GradientReuseReport | null {
+  const { variants, seeds } = settings;
+  const counts = variants.map(({ name }) => results.get(name)?.length ?? 0);
+  const shared = Math.max(1, Math.min(...counts));
+  const first = new Map([...results].map(([name, list]) => [name, list.slice(0, shared)]));
+  // Asked for again and again: the networks that are built to be traced are freed at once.
+  const report = scope(() => comparisonReport({ ...settings, seeds: seeds.slice(0, shared) }, first));
+  if (report === null) return null;
+  const done = counts.reduce((sum, count) => sum + count, 0);
+  const stopReason = `${done} of ${variants.length * seeds.length} runs, shown with ${shared === 1 ? "one seed" : `${shared} seeds`}`;
+  return { ...report, meta: { ...report.meta, finished: false, stopReason } };
 }
 
 function gapsOf({ counterfactual }: ComparedVariant, index: number): GradientReuseReport["gaps"] {

@@ -82,6 +82,7 @@ export class LiveReport {
     if (!wanted) return;
     const report = build();
     if (report !== null) this.#publish(report);
+    else this.#haveThemWait();
     const taken = performance.now() - start;
     this.#nextAt = performance.now() + Math.max(this.#everyMilliseconds, taken / largestShare);
   }
@@ -111,6 +112,18 @@ export class LiveReport {
     for (const response of this.#waiting) this.#send(response);
     this.#waiting.clear();
     for (const reader of this.#readers) this.#tell(reader);
+  }
+
+  /** Nothing is measured yet: readers get a page that asks again. */
+  #haveThemWait(): void {
+    for (const response of this.#waiting) {
+      response.writeHead(200, { ...safety, "Content-Type": "text/html; charset=utf-8" });
+      response.end(
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="3">' +
+          "<title>Gradient reuse report</title><p>Training. The report comes with the first finished run.</p></html>",
+      );
+    }
+    this.#waiting.clear();
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
