@@ -52,6 +52,8 @@ const command = new Command("classify")
   .addHelpText(
     "after",
     `
+${train.modelsHelp()}
+
 Examples:
   npx tsx examples/classify.ts photo.jpg --weights reports/csp-peleenet/weights.safetensors
   npx tsx examples/classify.ts *.jpg --model resnet-50 --weights resnet50.safetensors --classes imagenet.txt --crops 10

@@ -85,6 +85,8 @@ const command = new Command("train")
   .addHelpText(
     "after",
     `
+${train.modelsHelp()}
+
 Examples:
   npx tsx examples/train.ts                                        CSPPeleeNet on MNIST, a few minutes
   npx tsx examples/train.ts --model densenet-121 --data photos     photographs, a folder for each class

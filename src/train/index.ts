@@ -23,6 +23,7 @@ export {
   type GivenOptions,
   loadWeights,
   modelOptionsArgument,
+  modelsHelp,
   weightsMetadata,
 } from "./modelOptions.ts";
 export { inOwnProcess } from "./ownProcess.ts";

@@ -2,11 +2,17 @@
 import { InvalidArgumentError } from "commander";
 import { z } from "zod";
 import { FileFormatError, loadPretrained, openSafetensors } from "../io/index.ts";
-import { type CommonOptions, createModel, modelEntry, type Network } from "../models/index.ts";
+import { type CommonOptions, createModel, listModels, modelEntry, type Network } from "../models/index.ts";
 import type { Module } from "../nn/index.ts";
+import { wrapText } from "../text/table.ts";
 import { asUsage, UsageError } from "./exitCodes.ts";
 
 const jsonObject = z.record(z.string(), z.json());
+
+/** A paragraph for `--help`: every name that `--model` takes. */
+export function modelsHelp(): string {
+  return wrapText(`Models: ${listModels().join(", ")}`, 100, "  ").join("\n");
+}
 
 /** Options of a network, by name. */
 export type GivenOptions = z.infer<typeof jsonObject>;
