@@ -270,16 +270,20 @@ describe("report page", () => {
     expect(isWellFormed(page)).toBe(true);
   });
 
+  // The steps' own tables are made by the page's script, and tested in a browser.
+  const drawnNumbers = () =>
+    numbersOf(report).filter(({ path: [, , field, kind] }) => field !== "curves" || kind === "evaluations");
+
   it("shows every number of the JSON", () => {
     const text = wholePage(page);
-    const missing = numbersOf(report).filter(({ value }) => !text.includes(`"${value}"`));
-    expect(numbersOf(report).length).toBeGreaterThan(2000);
+    const missing = drawnNumbers().filter(({ value }) => !text.includes(`"${value}"`));
+    expect(drawnNumbers().length).toBeGreaterThan(1500);
     expect(missing).toStrictEqual([]);
   });
 
   it("shows a number wherever it is changed", () => {
     // A reuse count must be the number of weights listed, so it cannot be changed alone.
-    const numbers = numbersOf(report).filter(({ path }) => path.at(-1) !== "count");
+    const numbers = drawnNumbers().filter(({ path }) => path.at(-1) !== "count");
     const pick = fc.constantFrom(...numbers);
     fc.assert(
       fc.property(pick, ({ path, value }) => {

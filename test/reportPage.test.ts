@@ -159,6 +159,23 @@ describe.skipIf(executablePath === undefined)("report page in Chromium", { timeo
     await page.context().close();
   });
 
+  it("has every recorded step in its folded table, and a gap where one is missing", async () => {
+    const gappy = sampleReport();
+    const curves = gappy.variants[1]?.curves;
+    curves?.loss.splice(5, 1, null);
+    const { page } = await open(gappy);
+    const folded = page.locator("details", { hasText: "training of CSPDenseNet" });
+    await folded.locator("summary").click();
+    const cells = await folded
+      .locator("tbody td")
+      .evaluateAll((list) => list.map((cell) => cell.getAttribute("data-value")));
+    const gap = await folded.locator("tbody .gap").getAttribute("title");
+    await page.context().close();
+    const expected = curves?.step.flatMap((step, i) => [step, curves.loss[i], curves.trainAccuracy[i]]);
+    expect(cells).toStrictEqual(expected?.map((value) => (value === null ? null : String(value))));
+    expect(gap).toContain("not measured");
+  });
+
   it("gives tables as CSV, figures as SVG and everything as JSON", async () => {
     const formula = sampleReport();
     const row = formula.comparison[0];

@@ -4,10 +4,10 @@ import { formatNumber, scaleFor } from "../format.ts";
 import type { ReportVariant } from "../schema.ts";
 import { isMany, type PageContext } from "./context.ts";
 import { curvesOfRuns, overRuns, type Run, smoothingWindow, thinned } from "./curves.ts";
-import { foldedTable, heading, slug, svgFigure } from "./figure.ts";
+import { foldedTable, heading, slug, svgFigure, table } from "./figure.ts";
 import { chartSize, lineChart, type Series } from "./lineChart.ts";
 import { element, type Markup } from "./markup.ts";
-import { freeScale, numberCell } from "./numbers.ts";
+import { numberCell } from "./numbers.ts";
 
 type Curves = ReportVariant["curves"];
 
@@ -122,36 +122,48 @@ function percent(fraction: number | null): number | null {
 
 /** Every recorded step of a network, folded away: a table for each of its seeds. */
 export function curveTables(page: PageContext, variant: ReportVariant, v: number): Markup[] {
-  if (!variant.seeds) return curveTable(page, variant.name, variant.curves, `variants[${v}].curves`);
+  if (!variant.seeds) return curveTable(page, variant.name, variant.curves, `variants[${v}].curves`, `${v}`);
   // The first seed's curves stand in the report twice; once is enough here.
   return variant.seeds.flatMap(({ seed, curves }, s) =>
-    curveTable(page, `${variant.name}, seed ${seed}`, curves, `variants[${v}].seeds[${s}].curves`),
+    curveTable(
+      page,
+      `${variant.name}, seed ${seed}`,
+      curves,
+      `variants[${v}].seeds[${s}].curves`,
+      `${v} ${s}`,
+    ),
   );
 }
 
-function curveTable({ parts, explain }: PageContext, name: string, curves: Curves, path: string): Markup[] {
+/** The rows of the recorded steps are so many that the script makes them from the report when they are looked at. */
+function curveTable(
+  { parts, explain }: PageContext,
+  name: string,
+  curves: Curves,
+  path: string,
+  address: string,
+): Markup[] {
   const why = (field: string, i: number) => explain(`${path}.${field}[${i}]`);
   const share = scaleFor("fraction", [1]);
   const steps = scaleFor("count", []);
   return [
-    foldedTable(parts, `Numbers: training of ${name}`, {
-      caption: `Loss and accuracy of every recorded step of ${name}`,
-      fileName: `${slug(name)}-training`,
-      head: element("tr", {}, [
-        heading("col", "Step", { class: "n" }),
-        heading("col", "Loss", { class: "n" }),
-        heading("col", "Training accuracy (%)", { class: "n", "data-text": "Training accuracy (fraction)" }),
-      ]),
-      body: curves.step.map((step, i) =>
-        element(
-          "tr",
-          {},
-          numberCell(step, steps, ""),
-          numberCell(curves.loss[i] ?? null, freeScale(formatNumber), why("loss", i)),
-          numberCell(curves.trainAccuracy[i] ?? null, share, why("trainAccuracy", i)),
-        ),
-      ),
-    }),
+    parts.folded(
+      `Numbers: training of ${name}`,
+      table({
+        caption: `Loss and accuracy of every recorded step of ${name}`,
+        fileName: `${slug(name)}-training`,
+        attributes: { "data-curves": address, "data-gap": explain(path) },
+        head: element("tr", {}, [
+          heading("col", "Step", { class: "n" }),
+          heading("col", "Loss", { class: "n" }),
+          heading("col", "Training accuracy (%)", {
+            class: "n",
+            "data-text": "Training accuracy (fraction)",
+          }),
+        ]),
+        body: undefined,
+      }),
+    ),
     foldedTable(parts, `Numbers: evaluations of ${name}`, {
       caption: `Test accuracy of ${name} at every evaluation`,
       fileName: `${slug(name)}-evaluations`,

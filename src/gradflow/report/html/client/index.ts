@@ -6,6 +6,7 @@
  */
 
 import { chartScript } from "./charts.ts";
+import { curveTableScript } from "./curveTables.ts";
 import { downloadScript } from "./downloads.ts";
 import { explorerScript } from "./explorer.ts";
 import { heatMapScript } from "./heatMaps.ts";
@@ -19,6 +20,7 @@ const startScript = `
   let report = null;
   let parts = [];
   const enliven = (root) => {
+    enlivenCurveTables(root);
     enlivenDownloads(root);
     enlivenSorting(root);
     enlivenHighlight(root);
@@ -59,6 +61,7 @@ export const clientScript: string = [
   downloadScript,
   sortingScript,
   highlightScript,
+  curveTableScript,
   heatMapScript,
   chartScript,
   explorerScript,
