@@ -1,6 +1,7 @@
 /** The report for a terminal: the comparison, the differences in words, and per stage the equations and the reuse. */
 
 import { styleText } from "node:util";
+import { displayWidth, pad, renderTable, type TableColumn, wrapText } from "../../text/table.ts";
 import { cosineOverTraining, gapReason } from "./derive.ts";
 import {
   formatDifference,
@@ -12,7 +13,6 @@ import {
 } from "./format.ts";
 import { certainty, headlines, setting } from "./headlines.ts";
 import type { GradientReuseReport, ReportStage } from "./schema.ts";
-import { displayWidth, pad, renderTable, type TableColumn, wrapText } from "../../text/table.ts";
 
 export interface TerminalOptions {
   /** Width of the terminal; less than 40 is treated as 40. */
