@@ -135,6 +135,9 @@ describe.skipIf(executablePath === undefined)(
       await page.emulateMedia({ media: "print" });
       expect(await page.locator(".tool:visible, #explorer:visible, .readout:visible").count()).toBe(0);
       expect(await page.locator(".variant:visible").count()).toBe(2);
+    // A4 without its margins, in CSS pixels.
+    await page.setViewportSize({ width: 690, height: 900 });
+    expect(await page.evaluate("document.documentElement.scrollWidth")).toBe(690);
       await page.context().close();
     });
   },

@@ -13,7 +13,12 @@ export interface Headline {
 /** What was trained, on what, for how long. */
 export function setting({ meta, variants }: GradientReuseReport): string {
   const names = variants.map((variant) => variant.name);
-  const list = names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+  const list =
+    names.length < 2
+      ? names.join("")
+      : names.length > 3
+        ? `${names.length} networks (${names.join("; ")})`
+        : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
   const { name, trainImages, testImages } = meta.dataset;
   const train = formatValue(trainImages, "count");
   const seeds = meta.seeds ?? [meta.seed];

@@ -1,7 +1,8 @@
 /** How every figure was computed, what was run on what, and what was not measured. */
 
-import { formatNumber, formatValue, scaleFor } from "../format.ts";
+import { formatNumber, formatValue, type Scale, scaleFor } from "../format.ts";
 import type { GradientReuseReport, ReportVariant } from "../schema.ts";
+import { isMany } from "./context.ts";
 import { heading, table } from "./figure.ts";
 import { type Content, element, type Markup } from "./markup.ts";
 import { type Explain, freeScale, measureHeading, number, numberCell } from "./numbers.ts";
@@ -113,16 +114,66 @@ const properties: readonly Property[] = [
   { name: "Test images", unit: "count", path: "accuracy.testImages", of: (v) => v.accuracy.testImages },
 ];
 
-function networks({ variants }: GradientReuseReport, explain: Explain): Markup {
-  const texts: [string, (variant: ReportVariant) => Content][] = [
-    ["Description", (variant) => variant.description],
-    [
-      "Dense layers per stage",
-      ({ architecture }) =>
-        architecture.blocks.map((block, i) => [i === 0 ? "" : ", ", number(block, "count", "")]),
-    ],
-    ["Fusion", ({ architecture }) => architecture.fusion ?? "–"],
-  ];
+const texts: readonly [name: string, of: (variant: ReportVariant) => Content][] = [
+  ["Description", (variant) => variant.description],
+  [
+    "Dense layers per stage",
+    ({ architecture }) =>
+      architecture.blocks.map((block, i) => [i === 0 ? "" : ", ", number(block, "count", "")]),
+  ],
+  ["Fusion", ({ architecture }) => architecture.fusion ?? "–"],
+];
+
+/** Many networks, one a row. */
+function manyNetworks({ variants }: GradientReuseReport, explain: Explain): Markup {
+  const scales = properties.map(({ unit, of }) =>
+    scaleFor(
+      unit,
+      variants.map((variant) => of(variant) ?? null),
+    ),
+  );
+  return table({
+    caption: "The networks: architecture, cost, accuracy",
+    fileName: "networks",
+    attributes: { class: "rows" },
+    head: element(
+      "tr",
+      {},
+      heading("col", "Network"),
+      texts.map(([name]) => heading("col", name)),
+      properties.map(({ name, unit }, i) => {
+        const plain = unit === "count" || unit === "ratio" ? name : `${name} (${unit})`;
+        const label = scales[i].label;
+        return heading("col", label === "" ? name : `${name} (${label})`, { class: "n", "data-text": plain });
+      }),
+    ),
+    body: variants.map((variant, v) =>
+      element(
+        "tr",
+        {},
+        heading("row", variant.name),
+        texts.map(([, of]) => element("td", {}, of(variant))),
+        properties.map((property, i) => propertyCell(property, variant, v, scales[i], explain)),
+      ),
+    ),
+  });
+}
+
+function propertyCell(
+  { of, path }: Property,
+  variant: ReportVariant,
+  v: number,
+  scale: Scale,
+  explain: Explain,
+): Markup {
+  const value = of(variant);
+  if (value === undefined) return element("td", { class: "n" }, "–");
+  return numberCell(value, scale, explain(`variants[${v}].${path}`), { title: value ?? undefined });
+}
+
+function networks(report: GradientReuseReport, explain: Explain): Markup {
+  if (isMany(report)) return manyNetworks(report, explain);
+  const { variants } = report;
   return table({
     caption: "The networks: architecture, cost, accuracy",
     fileName: "networks",
@@ -141,7 +192,8 @@ function networks({ variants }: GradientReuseReport, explain: Explain): Markup {
           variants.map((variant) => element("td", { class: "text" }, of(variant))),
         ),
       ),
-      properties.map(({ name, unit, path, of }) => {
+      properties.map((property) => {
+        const { name, unit, of } = property;
         const scale = scaleFor(
           unit,
           variants.map((variant) => of(variant) ?? null),
@@ -150,11 +202,7 @@ function networks({ variants }: GradientReuseReport, explain: Explain): Markup {
           "tr",
           {},
           measureHeading(name, unit, scale),
-          variants.map((variant, v) => {
-            const value = of(variant);
-            if (value === undefined) return element("td", { class: "n" }, "–");
-            return numberCell(value, scale, explain(`variants[${v}].${path}`), { title: value ?? undefined });
-          }),
+          variants.map((variant, v) => propertyCell(property, variant, v, scale, explain)),
         );
       }),
     ],
@@ -176,7 +224,10 @@ function run({ meta }: GradientReuseReport, explain: Explain): Markup {
         " test images",
       ],
     ],
-    ["Seed", number(meta.seed, "count", "")],
+    [
+      meta.seeds && meta.seeds.length > 1 ? "Seeds" : "Seed",
+      (meta.seeds ?? [meta.seed]).map((seed, i) => [i === 0 ? "" : ", ", number(seed, "count", "")]),
+    ],
     [
       "Machine",
       [

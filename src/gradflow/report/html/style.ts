@@ -223,7 +223,11 @@ body{font-size:9.5pt}
 nav,#explorer,.live-bar,.tool,.slider,.readout,.variant-keys,details:not([open]),.sort::after{display:none}
 details .scroll{max-height:none}
 .rows tbody th,.rows thead th:first-child{position:static}
-.rows{font-size:6.5pt}
+.rows{font-size:6pt;table-layout:fixed;width:100%;min-width:0}
+.rows th,.rows td{padding-right:2pt}
+.rows thead th,.rows tbody th,.rows thead th:first-child{min-width:0;max-width:none;hyphens:auto;overflow-wrap:anywhere}
+.rows .n{white-space:normal;padding-left:2pt}
+.interval{font-size:5.2pt}
 .sort::after{content:""}
 .shown-step[hidden]{display:inline}
 header,main,footer{max-width:none;padding:0}
