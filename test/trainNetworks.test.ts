@@ -15,7 +15,7 @@ import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { greyPhotographs, PhotographLoader } from "../src/data/index.ts";
 import { manualSeed, nn, tensor } from "../src/index.ts";
-import { createModel } from "../src/models/index.ts";
+import { createModel, listModels } from "../src/models/index.ts";
 import { findTraining, paperRecipe, saveTraining, TrainingRun, trainSteps } from "../src/train/index.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -250,4 +250,13 @@ describe("examples/train.ts", () => {
     }
     return path;
   };
+});
+
+describe("docs/training-memory.md", () => {
+  it("has a row for every network", () => {
+    const page = readFileSync(join(root, "docs/training-memory.md"), "utf8");
+    const [table] = page.split("\n## ");
+    const rows = [...table.matchAll(/^\| ([a-z][\w-]*\d?[\w-]*) \| [\d.]+ \|/gm)].map(([, name]) => name);
+    expect(rows).toEqual(listModels());
+  });
 });
