@@ -108,9 +108,11 @@ export async function openTfjsWebGpu(): Promise<Library> {
   }>("@tensorflow/tfjs-backend-webgpu");
   const device = await adapter.requestDevice({ requiredLimits: limitsOf(adapter) });
   const backend = new WebGPUBackend(device, adapter.info);
-  tf.registerBackend("webgpu-adapter", () => backend);
+  // Its kernels are known by this name, under which it would ask for an adapter of its own.
+  tf.removeBackend("webgpu");
+  tf.registerBackend("webgpu", () => backend);
   tf.enableProdMode();
-  if (!(await tf.setBackend("webgpu-adapter"))) throw new Error("its webgpu backend does not start here");
+  if (!(await tf.setBackend("webgpu"))) throw new Error("its webgpu backend does not start here");
   finished = () => {
     backend.submitQueue();
     return backend.queue.onSubmittedWorkDone().then(() => undefined);

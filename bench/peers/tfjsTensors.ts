@@ -11,6 +11,7 @@ export interface TfTensor {
 export interface Tf {
   setBackend(name: string): Promise<boolean>;
   enableProdMode(): void;
+  removeBackend(name: string): void;
   registerBackend(name: string, make: () => object): boolean;
   keep<T extends TfTensor>(tensor: T): T;
   tidy<T>(run: () => T): T;

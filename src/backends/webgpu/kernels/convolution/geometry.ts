@@ -16,6 +16,11 @@ export interface Images {
   readonly image: number;
   readonly channel: number;
   readonly row: number;
+  /**
+   * Where the last four elements begin, for images whose rows are shorter than what a tile reads: loads stop there,
+   * and what lies beyond a row is computed and not stored. null where every load stays inside.
+   */
+  readonly last: number | null;
 }
 
 /** The extents of a convolution. */

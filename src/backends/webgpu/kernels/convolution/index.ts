@@ -59,12 +59,6 @@ function withNorm(
     );
 }
 
-/** Vectors per row such that nothing beyond a row of Q columns is read. */
-function vectorsWithin(Q: number, most: number): number {
-  if (most >= 4 && Q % 16 === 0) return 4;
-  return most >= 2 && Q % 8 === 0 ? 2 : 1;
-}
-
 interface ProductCall {
   readonly label: string;
   readonly extents: Extents;
@@ -90,9 +84,7 @@ function convolve(
     const [rowsOfX, rowsOfY] = [flattenRows(x), flattenRows(y)];
     if (rowsOfX && rowsOfY) [extents, input, output] = [asOneRow(given), rowsOfX, rowsOfY];
   }
-  const chosen = productTileOf(extents, runtime.tuning);
-  const staysInPlace = isWindowless && !normalization && inPlace(input) !== null;
-  const tile = staysInPlace ? { ...chosen, vectors: vectorsWithin(extents.Q, chosen.vectors) } : chosen;
+  const tile = productTileOf(extents, runtime.tuning);
   const frame: Frame = {
     top,
     left,
@@ -102,7 +94,7 @@ function convolve(
   };
   runtime.scratch(packedLength(weight.shape, extents.groups, tile.channels, transposed), (target) => {
     const weights = packWeights(runtime, weight, extents.groups, tile.channels, target, transposed);
-    withImages(runtime, input, frame, normalization, staysInPlace, (images) =>
+    withImages(runtime, input, frame, normalization, isWindowless, (images) =>
       launchProduct(runtime, label, extents, images, weights, output, tile, epilogue),
     );
   });

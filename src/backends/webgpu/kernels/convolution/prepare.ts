@@ -92,7 +92,14 @@ fn element(base: i32, w: i32${normalization ? ", scale: f32, shift: f32" : ""}) 
     .join(", ")}));`,
     }),
   });
-  return { view: target, offset: 0, image: C * rows * columns, channel: rows * columns, row: columns };
+  return {
+    view: target,
+    offset: 0,
+    image: C * rows * columns,
+    channel: rows * columns,
+    row: columns,
+    last: null,
+  };
 }
 
 /** Writes scale and shift of every channel, from the norm's weight, bias and the statistics of x. */
@@ -133,7 +140,9 @@ export function normCoefficients(
 /** `x` as it lies, where a product can read it in place: columns are neighbours and all else is a multiple of four. */
 export function inPlace(x: GpuView): Images | null {
   const [image, channel, row, column] = x.strides;
-  const [, , H, W] = x.shape;
+  const [N, C, H, W] = x.shape;
   const aligned = [x.offset, image, channel, H > 1 ? row : 0, W].every((count) => count % 4 === 0);
-  return aligned && column === 1 ? { view: x.buffer, offset: x.offset, image, channel, row } : null;
+  if (!aligned || column !== 1) return null;
+  const end = x.offset + (N - 1) * image + (C - 1) * channel + (H - 1) * row + W;
+  return { view: x.buffer, offset: x.offset, image, channel, row, last: end - 4 };
 }

@@ -18,6 +18,16 @@ export interface Epilogue {
   readonly relu?: boolean;
 }
 
+/** What a tile meets at the ends of rows and images. */
+interface Edges {
+  /** Four outputs are stored at a time. */
+  readonly vectorStores: boolean;
+  /** No tile reaches beyond a row of outputs. */
+  readonly wholeBlocks: boolean;
+  /** Loads must stop at the end of the images. */
+  readonly clamped: boolean;
+}
+
 const lanes = ["x", "y", "z", "w"];
 
 /** Channels as vectors of at most four: how a tile's weights are loaded. */
@@ -36,10 +46,10 @@ function weightLoads(channels: number, at: string): { readonly text: string; wei
 }
 
 function shader(
-  { S, stride, dilation }: Extents,
+  { R, S, stride, dilation }: Extents,
   { channels, vectors }: ProductTile,
   { bias, relu = false }: Epilogue,
-  vectorStores: boolean,
+  { vectorStores, wholeBlocks, clamped }: Edges,
 ): { readonly declarations: string; readonly body: string } {
   const ks = Array.from({ length: channels }, (_, k) => k);
   const vs = Array.from({ length: vectors }, (_, v) => v);
@@ -53,7 +63,7 @@ function shader(
     return isWhole ? `x${at[0] / 4}` : `vec4<f32>(${at.map(element).join(", ")})`;
   };
   const taps = Array.from({ length: S }, (_, s) => {
-    const { text, weight } = weightLoads(channels, `weight_at + ${s} * p.weight_column`);
+    const { text, weight } = weightLoads(channels, `weight_at + ${s} * weight_column`);
     return `      {
         ${text}
         ${vs.map((v) => `let i${v} = ${stretch(v, s)};`).join(" ")}
@@ -69,7 +79,10 @@ function shader(
     return vs
       .map((v) => {
         const value = `let v${v} = ${finished(k, v)};`;
-        if (vectorStores) return `${value} y_set4(${at} + q * p.y_3 + ${4 * v}, v${v});`;
+        if (vectorStores) {
+          const stored = `${value} y_set4(${at} + q + ${4 * v}, v${v});`;
+          return wholeBlocks ? stored : `if (q + ${4 * v} < p.Q) { ${stored} }`;
+        }
         return `${value} ${lanes
           .map(
             (lane, i) =>
@@ -98,12 +111,22 @@ fn rectified(x: vec4<f32>) -> vec4<f32> {
 ${ks.map((k) => `  ${vs.map((v) => `var a${k}_${v} = vec4<f32>(0.0);`).join(" ")}`).join("\n")}
   let x_start = p.x_offset + n * p.x_image + g * p.C * p.x_channel + row * ${stride[0]} * p.x_row + q * ${stride[1]};
   let weight_start = g * p.C * p.weight_input + k;
-  for (var c = 0; c < p.C; c++) {
-    for (var r = 0; r < p.R; r++) {
-      let x_at = x_start + c * p.x_channel + r * ${dilation[0]} * p.x_row;
-      let weight_at = weight_start + c * p.weight_input + r * p.weight_row;
-      ${Array.from({ length: loads }, (_, i) => `let x${i} = x_get4(x_at + ${4 * i});`).join(" ")}
+  // Numbers of the loop are read once: not every compiler takes loads of uniform memory out of a loop.
+  let channels = p.C;
+  let x_channel = p.x_channel;
+  ${R === 1 ? "" : `let rows = p.R;\n  let x_row = ${dilation[0]} * p.x_row;`}
+  let weight_column = p.weight_column;
+  ${clamped ? "let last = p.x_last;" : ""}
+  var x_channel_at = x_start;
+  var weight_at = weight_start;
+  for (var c = 0; c < channels; c++) {
+    var x_at = x_channel_at;
+    x_channel_at += x_channel;
+    ${R === 1 ? "{" : "for (var r = 0; r < rows; r++) {"}
+      ${Array.from({ length: loads }, (_, i) => `let x${i} = x_get4(${clamped ? `min(x_at + ${4 * i}, last)` : `x_at + ${4 * i}`});`).join(" ")}
 ${taps.join("\n")}
+      ${R === 1 ? "" : "x_at += x_row;"}
+      weight_at += ${S} * weight_column;
     }
   }
   let y_at = p.y_o + n * p.y_0 + g * p.K * p.y_1 + row * p.y_2;
@@ -127,11 +150,23 @@ export function launchProduct(
   const width = 4 * tile.vectors;
   const blocks = Math.ceil(Q / width);
   const kTiles = Math.ceil(K / tile.channels);
-  const isAligned = Q % width === 0 && y.strides[3] === 1 && y.offset % 4 === 0;
+  const wholeBlocks = Q % width === 0;
+  const isAligned = Q % 4 === 0 && y.strides[3] === 1 && y.offset % 4 === 0;
   const vectorStores = isAligned && y.strides.slice(0, 3).every((step) => step % 4 === 0);
+  const edges: Edges = { vectorStores, wholeBlocks, clamped: x.last !== null && !wholeBlocks };
   runtime.launch({
     label,
-    variant: [S, ...stride, ...dilation, tile.channels, tile.vectors, !!bias, !!relu, vectorStores].join(),
+    variant: [
+      R === 1,
+      S,
+      ...stride,
+      ...dilation,
+      tile.channels,
+      tile.vectors,
+      !!bias,
+      !!relu,
+      ...Object.values(edges),
+    ].join(),
     operands: [
       { name: "x", buffer: x.view, access: "read", vector: true },
       { name: "weights", buffer: weights.memory, access: "read", vector: tile.channels >= 4 },
@@ -145,6 +180,7 @@ export function launchProduct(
       x_image: x.image,
       x_channel: x.channel,
       x_row: x.row,
+      x_last: x.last ?? 0,
       N,
       C,
       K,
@@ -158,6 +194,6 @@ export function launchProduct(
       weight_column: weights.channels,
     },
     threads: groups * kTiles * N * P * blocks,
-    shader: () => shader(extents, tile, epilogue, vectorStores),
+    shader: () => shader(extents, tile, epilogue, edges),
   });
 }

@@ -40,16 +40,30 @@ function shader(
 ${ks.map((j) => `  let gradient${j} = p.gradient_offset + (g * p.K + min(k + ${j}, p.K - 1)) * p.gradient_channel;`).join("\n")}
 ${cs.map((j) => `  let input${j} = p.x_offset + (g * p.C + min(c + ${j}, p.C - 1)) * p.x_channel + r * ${dilation[0]} * p.x_row;`).join("\n")}
 ${each((i, j, s) => `  var a${i}_${j}_${s} = vec4<f32>(0.0);`)}
+  // Numbers of the loops are read once: not every compiler takes loads of uniform memory out of a loop.
   let last = min((chunk + 1) * p.rows, p.N * p.P);
+  let columns = p.Q;
+  let height = p.P;
+  let gradient_row = p.gradient_row;
+  let x_row = ${stride[0]} * p.x_row;
+  var n = (chunk * p.rows) / height;
+  var h = (chunk * p.rows) % height;
+  var gradient_at = n * p.gradient_image + h * gradient_row;
+  var x_at = n * p.x_image + h * x_row;
   for (var row = chunk * p.rows; row < last; row++) {
-    let n = row / p.P;
-    let h = row % p.P;
-    let gradient_at = n * p.gradient_image + h * p.gradient_row;
-    let x_at = n * p.x_image + h * ${stride[0]} * p.x_row;
-    for (var q = 0; q < p.Q; q += 4) {
+    for (var q = 0; q < columns; q += 4) {
 ${ks.map((j) => `      let d${j} = gradient_get4(gradient${j} + gradient_at + q);`).join("\n")}
 ${cs.map((j) => `      ${Array.from({ length: loads }, (_, i) => `let x${j}_${i} = x_get4(input${j} + x_at + q * ${stride[1]} + ${4 * i});`).join(" ")}`).join("\n")}
 ${cs.flatMap((j) => taps.map((s) => `      { let t = ${stretch(j, s)}; ${ks.map((i) => `a${i}_${j}_${s} = a${i}_${j}_${s} + d${i} * t;`).join(" ")} }`)).join("\n")}
+    }
+    gradient_at += gradient_row;
+    x_at += x_row;
+    h++;
+    if (h == height) {
+      h = 0;
+      n++;
+      gradient_at = n * p.gradient_image;
+      x_at = n * p.x_image;
     }
   }
   let y_at = p.y_offset + chunk * p.groups * p.K * p.C * p.R * ${S};
