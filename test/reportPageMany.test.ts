@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { unpacked } from "../src/gradflow/report/html/parts.ts";
 import { renderHtml } from "../src/gradflow/report/index.ts";
 import { manyReport } from "./support/manyReport.ts";
+import { isWellFormed } from "./support/markup.ts";
 import { findChromium, ReportBrowser, seriousViolations } from "./support/reportBrowser.ts";
 
 const executablePath = findChromium();
@@ -24,6 +25,24 @@ describe("page of many networks", () => {
     expect(html.length).toBeLessThan(3e6);
     expect(unpacked(html, "report")).toStrictEqual(ablation);
   }, 60_000);
+
+  it("is drawn without seeds, stages, samples or curves, and says what is missing", () => {
+    const bare = manyReport();
+    delete bare.meta.seeds;
+    for (const [i, variant] of bare.variants.entries()) {
+      delete variant.seeds;
+      if (i < 5) variant.stages = [];
+      else for (const stage of variant.stages) stage.measured = [];
+      variant.curves = { step: [], loss: [], trainAccuracy: [], evaluations: [] };
+    }
+    for (const row of bare.comparison) row.values = row.values.map(() => null);
+    const html = renderHtml(bare);
+    const parts = unpacked(html, "parts");
+    const shown = html.replace(/<(script|style)[^>]*>.*?<\/\1>/gs, "");
+    expect(isWellFormed(html)).toBe(true);
+    expect(`${shown}${JSON.stringify(parts)}`).not.toMatch(/NaN|Infinity|undefined/);
+    expect(shown).toContain("not measured: no reason given");
+  });
 });
 
 describe.skipIf(executablePath === undefined)(
@@ -135,9 +154,9 @@ describe.skipIf(executablePath === undefined)(
       await page.emulateMedia({ media: "print" });
       expect(await page.locator(".tool:visible, #explorer:visible, .readout:visible").count()).toBe(0);
       expect(await page.locator(".variant:visible").count()).toBe(2);
-    // A4 without its margins, in CSS pixels.
-    await page.setViewportSize({ width: 690, height: 900 });
-    expect(await page.evaluate("document.documentElement.scrollWidth")).toBe(690);
+      // A4 without its margins, in CSS pixels.
+      await page.setViewportSize({ width: 690, height: 900 });
+      expect(await page.evaluate("document.documentElement.scrollWidth")).toBe(690);
       await page.context().close();
     });
   },
