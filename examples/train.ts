@@ -7,7 +7,13 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { openImages, PhotographLoader, paperAugmentation, samplePhotographs } from "../src/data/index.ts";
+import {
+  DataError,
+  openImages,
+  PhotographLoader,
+  paperAugmentation,
+  samplePhotographs,
+} from "../src/data/index.ts";
 import { trainingMemory } from "../src/graph/index.ts";
 import { manualSeed, nn } from "../src/index.ts";
 import { saveSafetensors } from "../src/io/index.ts";
@@ -95,7 +101,13 @@ async function prepare(options: Options) {
 
 async function evaluateOnly(options: Options, note: (line: string) => void): Promise<number> {
   if (options.weights === undefined) note("Without --weights the network's weights are random.");
-  const { model, validation, input } = await prepare(options);
+  const { model, validation, input, classes } = await prepare(options);
+  const known = options.weights === undefined ? null : await train.describeWeights(options.weights);
+  if (known && known.classes.join("/") !== classes.join("/"))
+    throw new DataError(
+      `${options.data}: has the classes ${classes.join(", ")}, the network of --weights ${known.classes.join(", ")}; ` +
+        "give images of the same classes",
+    );
   using interrupt = new train.Interrupt();
   const cut = cropsOf(input, options);
   const folded = nn.foldForInference(model.eval());
@@ -153,7 +165,12 @@ async function main(): Promise<number> {
   });
   const steps =
     options.steps ?? (options.epochs === undefined ? defaultSteps : options.epochs * loader.length);
-  const settings = found?.settings ?? settingsOf(options, steps);
+  const settings = found?.settings ?? settingsOf(options, steps, images.count);
+  if (settings.trainImages !== images.count)
+    throw new DataError(
+      `${options.data}: has ${images.count} training images, the training in ${folder} began with ` +
+        `${settings.trainImages}; put them back, or start anew with another --out`,
+    );
 
   const memory = predictMemory(model, [batchSize, channels, side, side]);
   note(

@@ -224,6 +224,9 @@ describe("examples/train.ts", () => {
     const different = await start(["--resume", killed, "--lr", "0.2"]);
     expect(different.code).toBe(2);
     expect(different.stderr).toContain("--lr 0.2: the training in");
+    rmSync(join(data, "ant", "4.png"));
+    const fewer = await start(["--resume", killed]);
+    expect([fewer.code, fewer.stderr]).toEqual([3, expect.stringContaining("began with 8; put them back")]);
   });
 
   it.concurrent.each<[string, () => string[], number, string[]]>([

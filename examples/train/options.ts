@@ -102,10 +102,14 @@ Exit codes: 0 done, 1 internal error, 2 wrong options, 3 unusable data, 4 traini
   );
 
 /** The options that the numbers of a training depend on, as its folder keeps them. */
-export function settingsOf(options: Options, steps: number): Record<string, train.SettingValue> {
+export function settingsOf(
+  options: Options,
+  steps: number,
+  trainImages: number,
+): Record<string, train.SettingValue> {
   const { model, modelOptions, data, validationShare, batchSize, lr, seed, augment, imageSize } = options;
   return {
-    ...{ model, validationShare, batchSize, steps, lr, seed },
+    ...{ model, validationShare, batchSize, steps, lr, seed, trainImages },
     modelOptions: JSON.stringify(modelOptions),
     data: data === "mnist" ? data : resolve(data),
     augment: augment ?? null,
@@ -141,13 +145,16 @@ export function resumedOptions(
   folder: string,
   settings: Readonly<Record<string, train.SettingValue>>,
 ): Options {
-  const now = settingsOf(options, options.steps ?? defaultSteps);
+  const now = settingsOf(options, options.steps ?? defaultSteps, 0);
   for (const [name, value] of Object.entries(settings))
     if (command.getOptionValueSource(name) === "cli" && now[name] !== value)
       throw new train.UsageError(
         `${flagOf(name)} ${now[name]}: the training in ${folder} has ${value}; leave it out, or start anew with another --out`,
       );
-  const stored = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== null));
+  // The weights that it began with are of no use any more, and may be gone.
+  const stored = Object.fromEntries(
+    Object.entries(settings).filter(([name, value]) => value !== null && name !== "weights"),
+  );
   const modelOptions = train.modelOptionsArgument(String(settings.modelOptions));
   return { ...options, ...stored, modelOptions };
 }
