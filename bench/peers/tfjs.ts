@@ -95,6 +95,9 @@ export async function openTfjs(backend: "cpu" | "wasm"): Promise<Library> {
 
 /** The members of its WebGPU backend that the benchmark calls. */
 interface TfWebGpuBackend {
+  /** What is not submitted yet. */
+  readonly commandEncoder: GPUCommandEncoder | null;
+  endComputePassEncoder(): void;
   submitQueue(): void;
   readonly queue: GPUQueue;
 }
@@ -114,7 +117,10 @@ export async function openTfjsWebGpu(): Promise<Library> {
   tf.enableProdMode();
   if (!(await tf.setBackend("webgpu"))) throw new Error("its webgpu backend does not start here");
   finished = () => {
-    backend.submitQueue();
+    if (backend.commandEncoder) {
+      backend.endComputePassEncoder();
+      backend.submitQueue();
+    }
     return backend.queue.onSubmittedWorkDone().then(() => undefined);
   };
   return {
