@@ -176,6 +176,29 @@ describe.skipIf(executablePath === undefined)("report page in Chromium", { timeo
     expect(gap).toContain("not measured");
   });
 
+  it("has every sampled number in its folded tables: their sums are the JSON's", async () => {
+    const { page } = await open(report);
+    const sums = await page.evaluate(sumsScript);
+    await page.context().close();
+    const total = (values: readonly (number | null)[]) =>
+      values.reduce<number>((sum, one) => sum + (one ?? 0), 0);
+    const expected = report.variants.flatMap(({ stages }) =>
+      stages.flatMap(({ measured }) =>
+        measured.map(({ samples }) =>
+          total(
+            samples.flatMap(({ step, norms, cosine, sharedEnergy, firstDirectionShare, effectiveRank }) => [
+              ...[step, ...norms, ...cosine.flatMap((row, r) => row.slice(r + 1))],
+              ...[sharedEnergy, firstDirectionShare, effectiveRank],
+            ]),
+          ),
+        ),
+      ),
+    );
+    expect(expected.length).toBeGreaterThan(20);
+    // On the page stage by stage, in the report network by network.
+    expect(new Set(Array.isArray(sums) ? sums : [])).toStrictEqual(new Set(expected));
+  });
+
   it("gives tables as CSV, figures as SVG and everything as JSON", async () => {
     const formula = sampleReport();
     const row = formula.comparison[0];
@@ -221,6 +244,14 @@ describe.skipIf(executablePath === undefined)("report page in Chromium", { timeo
     await context.close();
   });
 });
+
+/** Runs in the page: opens what is folded, and adds up the numbers of every table of pieces. */
+const sumsScript = `(async () => {
+  for (const details of document.querySelectorAll("main details")) details.open = true;
+  await new Promise((done) => setTimeout(done, 200));
+  return [...document.querySelectorAll('table[data-rows^="pieces"]')].map((table) =>
+    [...table.querySelectorAll("tbody td")].reduce((sum, cell) => sum + Number(cell.dataset.value ?? 0), 0));
+})()`;
 
 /** Runs in the page: texts whose contrast with what lies behind them is under 4.5 (WCAG AA), with both colours. */
 const contrastScript = `(() => {

@@ -14,7 +14,7 @@ import { cosineOverview } from "./similarity.ts";
 export function pageHeader(
   report: GradientReuseReport,
   stageNames: readonly string[],
-  isRunning: boolean,
+  { isRunning, every }: { readonly isRunning: boolean; readonly every: number },
 ): Markup {
   const { meta } = report;
   const parts = isMany(report)
@@ -49,6 +49,13 @@ export function pageHeader(
         { class: "notice", role: "note" },
         element("strong", {}, isRunning ? "Still training: " : "Stopped early: "),
         `${meta.stopReason ?? "no reason given"}. The figures below are those measured until then.`,
+      ),
+    every > 1 &&
+      element(
+        "p",
+        { class: "notice", role: "note" },
+        `To stay small this page holds one of ${every} recorded and sampled steps, the last among them; the report's JSON ` +
+          "file has them all.",
       ),
     element(
       "nav",

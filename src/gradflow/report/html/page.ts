@@ -9,6 +9,7 @@ import type { GradientReuseReport } from "../schema.ts";
 import { clientScript } from "./client/index.ts";
 import { comparisonSection } from "./comparison.ts";
 import { isMany, pageContext } from "./context.ts";
+import { fitted } from "./fitting.ts";
 import { element, fragment, Markup, render } from "./markup.ts";
 import { methodsSection } from "./methods.ts";
 import { pageHeader, summarySection } from "./overview.ts";
@@ -31,7 +32,8 @@ export interface PageOptions {
  * Draws a report as a self-contained HTML page.
  * @throws {ReportError} when the report cannot be written as JSON: the page carries its own data
  */
-export function renderHtml(report: GradientReuseReport, { live }: PageOptions = {}): string {
+export function renderHtml(whole: GradientReuseReport, { live }: PageOptions = {}): string {
+  const { report, every } = fitted(whole);
   // Refuses a report that breaks its schema before anything of it is drawn.
   const data: unknown = JSON.parse(serializeReport(report));
   const page = pageContext(report);
@@ -67,7 +69,7 @@ export function renderHtml(report: GradientReuseReport, { live }: PageOptions = 
   const body = element(
     "body",
     {},
-    pageHeader(report, names, live === "running"),
+    pageHeader(report, names, { isRunning: live === "running", every }),
     element("main", {}, main),
     element(
       "footer",

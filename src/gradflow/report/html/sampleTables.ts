@@ -1,23 +1,23 @@
-/** Every sampled number in tables: of the pieces at a feature map, and of a whole stage, seed by seed. */
+/**
+ * Every sampled number in tables: of the pieces at a feature map, and of a whole stage, seed by seed. Here are their
+ * heads; their rows are made by the script from the report that the page carries.
+ */
 
-import { formatNumber, formatRatio, scaleFor } from "../format.ts";
-import type { ReportMeasuredPieces, ReportStageSample, ReportVariant } from "../schema.ts";
+import type { ReportMeasuredPieces, ReportVariant } from "../schema.ts";
 import type { PageContext } from "./context.ts";
 import { foldedTable, heading, slug } from "./figure.ts";
 import { element, type Markup } from "./markup.ts";
-import { freeScale, numberCell, ratioCell } from "./numbers.ts";
+import type { Parts } from "./parts.ts";
 import type { StageView } from "./structure.ts";
 import { symbolHtml, symbolPlain } from "./typeset.ts";
 
-const steps = scaleFor("count", []);
-
 /** Every sampled number of a network's stage, one folded table per feature map. */
-export function sampleTables({ variant, stage, path }: StageView, page: PageContext): Markup {
+export function sampleTables({ variant, stage, scope }: StageView, { parts }: PageContext): Markup {
   return element(
     "div",
     { class: "folded" },
     stage.measured.map((pieces, m) =>
-      sampleTable(variant, stage.name, pieces, `${path}.measured[${m}]`, page),
+      sampleTable(variant, stage.name, pieces, `pieces ${scope} ${m}`, parts),
     ),
   );
 }
@@ -26,8 +26,8 @@ function sampleTable(
   variant: string,
   stageName: string,
   { featureMap, consumers, samples }: ReportMeasuredPieces,
-  path: string,
-  { explain, parts }: PageContext,
+  rows: string,
+  parts: Parts,
 ): Markup {
   const pairs = consumers.flatMap((_, a) =>
     consumers.slice(a + 1).map((__, offset) => [a, a + 1 + offset] as const),
@@ -53,33 +53,22 @@ function sampleTable(
       ` of ${variant}, ${stageName}, at every sampled step`,
     ],
     fileName: `${slug(variant)}-${slug(stageName)}-pieces-${slug(symbolPlain(featureMap))}`,
+    attributes: { "data-rows": rows },
     head: element("tr", {}, head),
-    body: samples.map((sample, i) => {
-      const why = explain(`${path}.samples[${i}]`);
-      return element(
-        "tr",
-        {},
-        numberCell(sample.step, steps, why),
-        sample.norms.map((norm) => numberCell(norm, freeScale(formatNumber), why)),
-        pairs.map(([a, b]) => ratioCell(sample.cosine[a]?.[b] ?? null, why)),
-        ckaPairs.map(([a, b]) => ratioCell(sample.weightCka[a]?.[b] ?? null, why)),
-        ratioCell(sample.sharedEnergy, why),
-        ratioCell(sample.firstDirectionShare, why),
-        numberCell(sample.effectiveRank, freeScale(formatRatio), why),
-      );
-    }),
+    body: undefined,
   });
 }
 
-const stageFigures: readonly [keyof ReportStageSample, string][] = [
-  ["cosine", "cosine"],
-  ["energyRatio", "energy ratio"],
-  ["firstDirectionShare", "first-direction share"],
-  ["rankShare", "rank share"],
-  ["weightCka", "weight CKA"],
-  ["norm", "norm"],
-  ["sideCorrelation", "side correlation"],
-  ["sideCka", "side CKA"],
+/** In the order of the script's `figureFields`. */
+const stageFigures = [
+  "cosine",
+  "energy ratio",
+  "first-direction share",
+  "rank share",
+  "weight CKA",
+  "norm",
+  "side correlation",
+  "side CKA",
 ];
 
 /** The figures of a whole stage at every sampled step, one folded table per seed. */
@@ -87,7 +76,7 @@ export function stageSampleTables(
   variant: ReportVariant,
   v: number,
   stage: string,
-  { explain, parts }: PageContext,
+  { parts }: PageContext,
 ): Markup[] {
   const runs = variant.seeds ?? [variant];
   return runs.flatMap((run, r): Markup[] => {
@@ -95,25 +84,16 @@ export function stageSampleTables(
     const samples = run.stages[s]?.samples ?? [];
     if (samples.length === 0) return [];
     const seed = "seed" in run ? `, seed ${run.seed}` : "";
-    const path = `variants[${v}]${"seed" in run ? `.seeds[${r}]` : ""}.stages[${s}]`;
     return [
       foldedTable(parts, `Numbers: ${stage} of ${variant.name}${seed}`, {
         caption: `Mean over the feature maps of ${stage} of ${variant.name}${seed}, at every sampled step`,
         fileName: `${slug(variant.name)}-${slug(stage)}-figures${slug(seed) === "unnamed" ? "" : `-${slug(seed)}`}`,
         head: element("tr", {}, [
           heading("col", "Step", { class: "n" }),
-          stageFigures.map(([, title]) => heading("col", title, { class: "n" })),
+          stageFigures.map((title) => heading("col", title, { class: "n" })),
         ]),
-        body: samples.map((sample, i) =>
-          element(
-            "tr",
-            {},
-            numberCell(sample.step, steps, ""),
-            stageFigures.map(([figure]) =>
-              numberCell(sample[figure], freeScale(formatNumber), explain(`${path}.samples[${i}].${figure}`)),
-            ),
-          ),
-        ),
+        attributes: { "data-rows": `figures ${v} ${s}${"seed" in run ? ` ${r}` : ""}` },
+        body: undefined,
       }),
     ];
   });

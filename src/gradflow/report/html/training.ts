@@ -152,7 +152,7 @@ function curveTable(
       table({
         caption: `Loss and accuracy of every recorded step of ${name}`,
         fileName: `${slug(name)}-training`,
-        attributes: { "data-curves": address, "data-gap": explain(path) },
+        attributes: { "data-rows": `curves ${address}` },
         head: element("tr", {}, [
           heading("col", "Step", { class: "n" }),
           heading("col", "Loss", { class: "n" }),

@@ -6,12 +6,12 @@
  */
 
 import { chartScript } from "./charts.ts";
-import { curveTableScript } from "./curveTables.ts";
 import { downloadScript } from "./downloads.ts";
 import { explorerScript } from "./explorer.ts";
 import { heatMapScript } from "./heatMaps.ts";
 import { highlightScript } from "./highlight.ts";
 import { liveScript } from "./live.ts";
+import { rowTableScript } from "./rowTables.ts";
 import { sortingScript } from "./sorting.ts";
 import { toolScript } from "./tools.ts";
 
@@ -20,7 +20,7 @@ const startScript = `
   let report = null;
   let parts = [];
   const enliven = (root) => {
-    enlivenCurveTables(root);
+    enlivenRowTables(root);
     enlivenDownloads(root);
     enlivenSorting(root);
     enlivenHighlight(root);
@@ -61,7 +61,7 @@ export const clientScript: string = [
   downloadScript,
   sortingScript,
   highlightScript,
-  curveTableScript,
+  rowTableScript,
   heatMapScript,
   chartScript,
   explorerScript,
