@@ -159,6 +159,25 @@ describe.skipIf(executablePath === undefined)("report page in Chromium", { timeo
     await page.context().close();
   });
 
+  it("fills large heat maps by script, and moves them too", async () => {
+    const deep = sampleReport({ layers: 9, stages: 1, steps: 3, samples: 3 });
+    const { page, problems } = await open(deep);
+    const cells = page.locator('svg[data-heat="0 0 0"] .cell');
+    const classes = () => cells.evaluateAll((list) => list.map((cell) => cell.getAttribute("class")));
+    const samples = deep.variants[0]?.stages[0]?.measured[0]?.samples ?? [];
+    const expected = (at: number) =>
+      samples
+        .at(at)
+        ?.cosine.flatMap((row) => row.map((value) => `cell q${Math.round(((value ?? 0) + 1) * 10)}`));
+    expect(await classes()).toStrictEqual(expected(-1));
+    expect(await cells.count()).toBe(100);
+    await page.locator("input[data-steps]").first().focus();
+    await page.keyboard.press("Home");
+    expect(await classes()).toStrictEqual(expected(0));
+    await page.context().close();
+    expect(problems).toStrictEqual([]);
+  });
+
   it("has every recorded step in its folded table, and a gap where one is missing", async () => {
     const gappy = sampleReport();
     const curves = gappy.variants[1]?.curves;

@@ -25,7 +25,7 @@ export function heatMap(pieces: ReportMeasuredPieces, sampleIndex: number, addre
   const margin = { left: 34, top: 24 };
   const sample = pieces.samples[sampleIndex];
   // Row after row, so that the script knows a cell's place by counting.
-  const cells = pieces.consumers.flatMap((_, r) =>
+  const drawn = pieces.consumers.flatMap((_, r) =>
     pieces.consumers.map((__, c) => {
       const value = sample?.cosine[r]?.[c] ?? null;
       const [x, y] = [margin.left + c * cell, margin.top + r * cell];
@@ -33,15 +33,16 @@ export function heatMap(pieces: ReportMeasuredPieces, sampleIndex: number, addre
         "g",
         { class: `cell ${heatClass(value)}` },
         element("rect", { x, y, width: cell, height: cell }),
-        n <= 8 &&
-          element(
-            "text",
-            { x: x + cell / 2, y: y + cell / 2 + 4, "text-anchor": "middle" },
-            printed(cellText(value)),
-          ),
+        element(
+          "text",
+          { x: x + cell / 2, y: y + cell / 2 + 4, "text-anchor": "middle" },
+          printed(cellText(value)),
+        ),
       );
     }),
   );
+  // Hundreds of cells without numbers in them are left to the script: in a deep stage they would be half of the page.
+  const cells = n <= 8 ? drawn : element("g", { "data-cells": `${n} ${cell} ${margin.left} ${margin.top}` });
   const every = Math.ceil(14 / cell);
   const names = pieces.consumers.flatMap((name, i) => {
     if (i % every !== 0) return [];

@@ -38,7 +38,25 @@ export const heatMapScript = String.raw`
     const group = document.querySelector('svg[data-heat^="' + scope + ' "]')?.closest(".heat-group");
     return group ? shownHeat(group).step : Number.MAX_SAFE_INTEGER;
   };
+  const svgNode = (within, name, attributes) => {
+    const node = document.createElementNS(within.namespaceURI, name);
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    return node;
+  };
+  const makeCells = (root) => {
+    for (const group of all("g[data-cells]", root)) {
+      const [n, size, left, top] = group.dataset.cells.split(" ").map(Number);
+      delete group.dataset.cells;
+      for (let i = 0; i < n * n; i++) {
+        const cell = svgNode(group, "g", { class: "cell" });
+        cell.append(svgNode(group, "rect", { x: left + (i % n) * size, y: top + Math.floor(i / n) * size, width: size, height: size }));
+        group.append(cell);
+      }
+      drawHeat(group.closest("svg"));
+    }
+  };
   const enlivenHeatMaps = (root) => {
+    makeCells(root);
     for (const group of all(".heat-group", root)) {
       const slider = group.querySelector("input[data-steps]");
       const redraw = () => {
