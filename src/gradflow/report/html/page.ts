@@ -21,8 +21,6 @@ import { trainingSection } from "./training.ts";
 import { variantsSection } from "./variants.ts";
 import { variantsComparison } from "./variantTable.ts";
 
-const style = `${plotLibrary.style}\n${styleSheet}`;
-
 export interface PageOptions {
   /** A page that is served while the training runs: it asks where it comes from for newer reports. Default: no. */
   readonly live?: "running" | "ended";
@@ -46,9 +44,11 @@ export function renderHtml(whole: GradientReuseReport, { live }: PageOptions = {
     isMany(report) ? variantsSection(page) : names.map((name) => stageSection(page, name)),
     methodsSection(report, page.explain),
   ];
+  const plots = plotLibrary();
+  const style = `${plots.style}\n${styleSheet}`;
   const policy = [
     "default-src 'none'",
-    `script-src '${sha256(plotLibrary.script)}' '${sha256(clientScript)}'`,
+    `script-src '${sha256(plots.script)}' '${sha256(clientScript)}'`,
     `style-src '${sha256(style)}'`,
     "img-src data:",
     ...(live === undefined ? [] : ["connect-src 'self'"]),
@@ -80,7 +80,7 @@ export function renderHtml(whole: GradientReuseReport, { live }: PageOptions = {
     ),
     packed("report", data),
     page.parts.packed(),
-    new Markup(`<script>${plotLibrary.script}</script>`),
+    new Markup(`<script>${plots.script}</script>`),
     new Markup(`<script>${clientScript}</script>`),
   );
   return `<!doctype html>\n${render(element("html", { lang: "en", "data-live": live }, fragment(head, body)))}\n`;

@@ -7,11 +7,19 @@ const require = createRequire(import.meta.url);
 
 const read = (path: string): string => readFileSync(path, "utf8").trim();
 
-/** Every copy has to carry it. */
-const licence = `/* uPlot. ${read(require.resolve("uplot/LICENSE"))} */\n`;
+export interface PlotLibrary {
+  readonly script: string;
+  readonly style: string;
+}
 
-/** Its script, which defines `uPlot`, and its style sheet. */
-export const plotLibrary: { readonly script: string; readonly style: string } = {
-  script: licence + read(require.resolve("uplot/dist/uPlot.iife.min.js")).replace(/^\/\*!.*?\*\//s, ""),
-  style: licence + read(require.resolve("uplot/dist/uPlot.min.css")),
-};
+let library: PlotLibrary | undefined;
+
+/** Its script, which defines `uPlot`, and its style sheet; read when the first page is drawn. */
+export function plotLibrary(): PlotLibrary {
+  if (library !== undefined) return library;
+  // Every copy has to carry it.
+  const licence = `/* uPlot. ${read(require.resolve("uplot/LICENSE"))} */\n`;
+  const script = read(require.resolve("uplot/dist/uPlot.iife.min.js")).replace(/^\/\*!.*?\*\//s, "");
+  library = { script: licence + script, style: licence + read(require.resolve("uplot/dist/uPlot.min.css")) };
+  return library;
+}

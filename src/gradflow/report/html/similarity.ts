@@ -135,9 +135,10 @@ export function sideCorrelation(
         title: `Correlation between the sides, ${stageName}`,
         description: "One line per network that has two sides.",
         yLabel: "correlation between the sides",
-        series: withSides.map(({ stage, variant }) => ({
+        series: withSides.map(({ stage, variant, path }) => ({
           label: variant,
-          style: views.findIndex((view) => view.variant === variant),
+          // The same colour as in every other chart.
+          style: Number(/\d+/.exec(path)?.[0] ?? 0),
           kind: "marks",
           points: (stage.sides?.samples ?? []).map(({ step, correlation }) => ({ x: step, y: correlation })),
         })),
