@@ -175,7 +175,7 @@ export const cspReferences = [
     summary: "CSPDenseNet for edge devices, with a stem of 3x3 convolutions and max pools",
     paperRow: "Table 3: CSPDenseNet Reference",
     defaults: denseDefaults,
-    build: (options) =>
+    build: (options): Network =>
       new CspDenseNetReference(buildParts("csp-densenet-reference", options, denseBlock), options.classes),
   }),
   defineModel({

@@ -1,5 +1,5 @@
 /** Reading safetensors files tensor by tensor: the header first, then no more than what is asked for. */
-import { type FileHandle, open, stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import type { Shape } from "../../backends/backend.ts";
 import type { DType } from "../../backends/dtype.ts";
 import { tensor as makeTensor } from "../../tensor/create.ts";
@@ -29,7 +29,7 @@ export interface SafetensorsInfo {
 const chunkBytes = 64 * 2 ** 20;
 
 /** Exactly `count` bytes from `position` on. Throws when the file ends before. */
-async function readExactly(handle: FileHandle, position: number, count: number): Promise<Uint8Array> {
+async function readExactly(handle: OpenFile, position: number, count: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(count);
   for (let done = 0; done < count; ) {
     const length = Math.min(chunkBytes, count - done);
@@ -53,6 +53,17 @@ async function inFile<Result>(path: string, body: () => Promise<Result>): Promis
   }
 }
 
+/** What is needed of Node's FileHandle; the published types must not ask for Node's. */
+interface OpenFile {
+  read(
+    into: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesRead: number }>;
+  close(): Promise<void>;
+}
+
 /** An open safetensors file. Its tensors are read one by one when they are asked for; close it in the end. */
 export class SafetensorsFile {
   readonly path: string;
@@ -60,14 +71,14 @@ export class SafetensorsFile {
   readonly tensors: ReadonlyMap<string, SafetensorsInfo>;
   /** Texts that the writer left under `__metadata__`. */
   readonly metadata: ReadonlyMap<string, string>;
-  private readonly handle: FileHandle;
+  private readonly handle: OpenFile;
   private readonly entries: ReadonlyMap<string, SafetensorsEntry>;
   private readonly dataStart: number;
 
   /** Use `openSafetensors`. */
   constructor(
     path: string,
-    handle: FileHandle,
+    handle: OpenFile,
     dataStart: number,
     entries: ReadonlyMap<string, SafetensorsEntry>,
     metadata: ReadonlyMap<string, string>,
