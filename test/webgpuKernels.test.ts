@@ -24,14 +24,12 @@ import {
   tanh,
   upsample,
 } from "../src/autograd/index.ts";
-import type { Backend } from "../src/backends/backend.ts";
 import { add, input, mul, parameter } from "../src/backends/expression.ts";
-import { createWebGpuBackend } from "../src/backends/webgpu/index.ts";
 import { Generator, type Tensor, tensor } from "../src/index.ts";
 import { Adam } from "../src/nn/optim/index.ts";
 import { Parameter } from "../src/nn/parameter.ts";
 import { furthest, noise } from "./support/noise.ts";
-import { softwareWebGpu } from "./support/webgpu.ts";
+import { softwareWebGpu, tensorsOnDevice } from "./support/webgpu.ts";
 
 const options = softwareWebGpu();
 
@@ -40,15 +38,7 @@ const { NaN: nan, POSITIVE_INFINITY: inf } = Number;
 const pow3 = (x: Tensor): Tensor => pow(x, 3);
 
 describe.skipIf(!options)("WebGPU kernels", async () => {
-  const backend: Backend | null = options ? await createWebGpuBackend(options) : null;
-  const onDevice = (
-    values: Float32Array | readonly number[],
-    shape: readonly number[],
-    dtype: "f32" | "i32" | "u8" | "bool" = "f32",
-  ) => {
-    if (!backend) throw new Error("no device");
-    return tensor(values, { shape, dtype, backend });
-  };
+  const onDevice = await tensorsOnDevice(options);
 
   it("computes functions to a few millionths, near their zeros and far out", async () => {
     const points = [

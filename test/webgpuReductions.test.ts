@@ -15,26 +15,16 @@ import {
   transpose,
 } from "../src/autograd/index.ts";
 import { batchStatistics } from "../src/autograd/ops/batchStatistics.ts";
-import type { Backend } from "../src/backends/backend.ts";
-import { createWebGpuBackend } from "../src/backends/webgpu/index.ts";
 import { type Tensor, tensor } from "../src/index.ts";
 import { furthest, noise, total } from "./support/noise.ts";
-import { softwareWebGpu } from "./support/webgpu.ts";
+import { softwareWebGpu, tensorsOnDevice } from "./support/webgpu.ts";
 
 const options = softwareWebGpu();
 
 const { NaN: nan, POSITIVE_INFINITY: inf } = Number;
 
 describe.skipIf(!options)("WebGPU reductions", async () => {
-  const backend: Backend | null = options ? await createWebGpuBackend(options) : null;
-  const onDevice = (
-    values: Float32Array | readonly number[],
-    shape: readonly number[],
-    dtype: "f32" | "i32" | "u8" | "bool" = "f32",
-  ) => {
-    if (!backend) throw new Error("no device");
-    return tensor(values, { shape, dtype, backend });
-  };
+  const onDevice = await tensorsOnDevice(options);
 
   describe("long reductions", () => {
     /** [rows, columns] as it lies in memory, and whether columns are summed through a transposed view. */

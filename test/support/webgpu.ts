@@ -3,8 +3,11 @@
  * opened, in that file's own process, so that tests without WebGPU pay nothing.
  */
 import { createRequire } from "node:module";
+import type { DType } from "../../src/backends/dtype.ts";
+import { createWebGpuBackend } from "../../src/backends/webgpu/index.ts";
 import type { DeviceOptions } from "../../src/backends/webgpu/options.ts";
 import { softwareAdapterObstacle } from "../../src/backends/webgpu/softwareAdapter.ts";
+import { type Tensor, tensor } from "../../src/index.ts";
 
 function obstacle(): string | null {
   const found = softwareAdapterObstacle();
@@ -29,4 +32,15 @@ export function softwareWebGpu(): DeviceOptions | null {
     throw new Error(`GRADWEAVE_REQUIRE_WEBGPU is 1, but ${reason}`);
   console.warn(`WebGPU tests are skipped: ${reason}`);
   return null;
+}
+
+/** Makes tensors on a device of its own. Without options, in tests that are skipped, it is there and cannot be used. */
+export async function tensorsOnDevice(
+  options: DeviceOptions | null,
+): Promise<(values: Float32Array | readonly number[], shape: readonly number[], dtype?: DType) => Tensor> {
+  const backend = options ? await createWebGpuBackend(options) : null;
+  return (values, shape, dtype = "f32") => {
+    if (!backend) throw new Error("no device");
+    return tensor(values, { shape, dtype, backend });
+  };
 }
