@@ -1,6 +1,20 @@
 /** Single layers: what they compute, their initial values, and what they say about sizes that do not fit. */
 import { describe, expect, it } from "vitest";
-import { defaultGenerator, manualSeed, nn, ones, randn, type Tensor, tensor, zeros } from "../src/index.ts";
+import {
+  concat,
+  defaultGenerator,
+  Generator,
+  manualSeed,
+  memoryReport,
+  nn,
+  ones,
+  randn,
+  resetPeakMemory,
+  slice,
+  type Tensor,
+  tensor,
+  zeros,
+} from "../src/index.ts";
 import { expectClose, readFixture, restore, type StoredTensor } from "./support/pytorchFixtures.ts";
 
 function statistics(weight: Tensor) {
@@ -46,6 +60,29 @@ describe("initial values", () => {
     expect(new Set(weight.dataSync())).toEqual(new Set([3]));
     expect(() => nn.init.kaimingNormal(zeros([3]))).toThrow(
       "kaimingNormal: weight [3] needs at least 2 dimensions [out, in, …]",
+    );
+  });
+
+  it("are drawn where they will lie, without memory besides", () => {
+    const weight = zeros([64, 32, 3, 3]);
+    resetPeakMemory();
+    const { liveBytes } = memoryReport();
+    nn.init.kaimingNormal(weight);
+    nn.init.uniform(weight, -1, 1);
+    expect(memoryReport().peakBytes).toBe(liveBytes);
+  });
+
+  it("of a view are those of a tensor of its own, and nothing around it changes", () => {
+    const whole = zeros([4, 6]);
+    nn.init.normal(slice(whole, 1, 2, 5), 0, 1, { generator: new Generator(7) });
+    const drawn = randn([4, 3], { generator: new Generator(7) });
+    const expected = concat([zeros([4, 2]), drawn, zeros([4, 1])], 1);
+    expect([...whole.dataSync()]).toEqual([...expected.dataSync()]);
+  });
+
+  it("cannot be integers", () => {
+    expect(() => nn.init.normal(zeros([3], { dtype: "i32" }), 0, 1)).toThrow(
+      "random: draws f32 or f64; use randint() for integers",
     );
   });
 

@@ -1,5 +1,4 @@
 /** Whole networks: gradient paths, timestamps and sources, what crosses between stages, and what it costs to count. */
-import { execFileSync } from "node:child_process";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { concat, slice, split } from "../src/autograd/index.ts";
@@ -471,40 +470,4 @@ describe("stages of a network", () => {
       [3, 3],
     ]);
   });
-});
-
-const program = `
-  import { createModel } from "./src/models/index.ts";
-  import { withoutValues } from "./src/graph/index.ts";
-  import { networkStructure } from "./src/gradflow/index.ts";
-  const [name] = process.argv.slice(1);
-  const { stages } = networkStructure(withoutValues(() => createModel(name)), [1, 3, 224, 224]);
-  const { user, system } = process.cpuUsage();
-  const lines = stages.reduce((sum, { equations }) => sum + equations.forward.length + equations.update.length, 0);
-  console.log(JSON.stringify({ lines, seconds: (user + system) / 1e6, mebibytes: process.resourceUsage().maxRSS / 1024 }));
-`;
-
-it.each([
-  ["densenet-264", 2 * (6 + 12 + 64 + 48 + 3)],
-  ["csp-densenet-201-elastic", 2 * (20 + 40 + 80 + 60 + 4)],
-])("%s: structure and equations in a fresh process take under 3 s and 300 MB", (name, lines) => {
-  const text = execFileSync(
-    process.execPath,
-    ["--import", "tsx", "--input-type=module", "-e", program, name],
-    {
-      encoding: "utf8",
-      cwd: new URL("..", import.meta.url),
-    },
-  );
-  const found: unknown = JSON.parse(text);
-  expect(found).toMatchObject({ lines: expect.any(Number) });
-  const {
-    seconds,
-    mebibytes,
-    lines: written,
-  } = found as { seconds: number; mebibytes: number; lines: number };
-  expect(written).toBe(lines);
-  // Processor time, that of compiling the sources and of loading the library included.
-  expect(seconds).toBeLessThan(3);
-  expect(mebibytes).toBeLessThan(300);
 });

@@ -123,6 +123,8 @@ export interface Backend {
   run<K extends KernelName>(call: KernelCall<K>): void;
   /** Copies `values` into the whole buffer. */
   write(buffer: Buffer, values: ArrayLike<number>): void;
+  /** The buffer's memory itself, on backends whose memory is the host's: values are made where they are to lie. */
+  memoryOf?(buffer: Buffer): TypedArray;
   /** Elements `start` to `end`, copied to the host once all work queued before is done. */
   read(buffer: Buffer, start: number, end: number): Promise<TypedArray>;
   /** The synchronous twin of `read`, on backends whose memory is the host's. */

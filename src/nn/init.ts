@@ -1,6 +1,6 @@
 /** Initial values of weights. All draw from the generator given, or from the one seeded by `manualSeed`. */
 import { copyInto } from "../autograd/index.ts";
-import { full, rand, randn } from "../tensor/create.ts";
+import { type FloatArray, full, redraw, zeros } from "../tensor/create.ts";
 import type { Generator } from "../tensor/generator.ts";
 import { formatShape, sizeOf } from "../tensor/layout.ts";
 import { scope } from "../tensor/scope.ts";
@@ -36,13 +36,21 @@ function fans(name: string, weight: Tensor): { fanIn: number; fanOut: number } {
   return { fanIn: weight.shape[1] * window, fanOut: weight.shape[0] * window };
 }
 
-function options(weight: Tensor, { generator }: InitOptions) {
-  return generator ? { dtype: weight.dtype, generator } : { dtype: weight.dtype };
-}
-
-/** Copies what `draw` gives, whose memory is free at once: a network's weights would otherwise take twice their size. */
-function fill(weight: Tensor, draw: () => Tensor): void {
-  if (isDrawing) scope(() => copyInto(weight, draw()));
+function fill(
+  weight: Tensor,
+  { generator }: InitOptions,
+  draw: (values: FloatArray, from: Generator) => void,
+): void {
+  if (!isDrawing) return;
+  if (weight.isContiguous && weight.size === weight.storage.length) {
+    redraw(weight, draw, generator);
+    return;
+  }
+  scope(() => {
+    const values = zeros(weight.shape, { dtype: weight.dtype });
+    redraw(values, draw, generator);
+    copyInto(weight, values);
+  });
 }
 
 /** Fills with a constant. */
@@ -52,12 +60,12 @@ export function constant(weight: Tensor, value: number): void {
 
 /** Normal numbers of the given standard deviation around `mean`. */
 export function normal(weight: Tensor, mean: number, std: number, init: InitOptions = {}): void {
-  fill(weight, () => randn(weight.shape, { ...options(weight, init), mean, std }));
+  fill(weight, init, (values, from) => from.normal(values, mean, std));
 }
 
 /** Uniform numbers in [low, high). */
 export function uniform(weight: Tensor, low: number, high: number, init: InitOptions = {}): void {
-  fill(weight, () => rand(weight.shape, { ...options(weight, init), low, high }));
+  fill(weight, init, (values, from) => from.uniform(values, low, high));
 }
 
 /** He et al. 2015 for ReLU: normal with standard deviation √(2 / fan). */

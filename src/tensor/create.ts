@@ -1,6 +1,6 @@
 /** Making tensors: from numbers, filled, counted, and random. New tensors live on the default backend, in f32. */
 import type { Backend, Shape } from "../backends/backend.ts";
-import { createTypedArray, type DType, isFloat, type TypedArray } from "../backends/dtype.ts";
+import { type DType, isFloat, type TypedArray } from "../backends/dtype.ts";
 import { defaultGenerator, type Generator } from "./generator.ts";
 import { checkShape, formatShape, sizeOf } from "./layout.ts";
 import { defaultBackend } from "./runtime.ts";
@@ -16,19 +16,20 @@ export interface CreateOptions {
   readonly backend?: Backend;
 }
 
-/** A tensor on memory that holds `values`; a function gives them once the backend found memory for them. */
+/** A tensor on memory that holds `values`; a function makes them in that memory. */
 function create(
-  values: ArrayLike<number> | (() => ArrayLike<number>),
+  values: ArrayLike<number> | ((into: TypedArray) => void),
   shape: Shape,
   options: CreateOptions,
 ): Tensor {
   const { backend = backendOfShapes() ?? defaultBackend(), dtype = "f32", requiresGrad = false } = options;
   const storage = new Storage(backend, dtype, sizeOf(shape), "data");
-  if (holdsValues(backend)) {
-    const given = typeof values === "function" ? values() : values;
-    const stored = dtype === "bool" ? Uint8Array.from(given, (value) => Number(value !== 0)) : given;
-    backend.write(storage.buffer, stored);
-  }
+  if (typeof values === "function") storage.fill(values);
+  else if (holdsValues(backend))
+    backend.write(
+      storage.buffer,
+      dtype === "bool" ? Uint8Array.from(values, (value) => Number(value !== 0)) : values,
+    );
   const result = new Tensor(storage, shape);
   if (requiresGrad) result.requiresGrad = true;
   return result;
@@ -89,7 +90,8 @@ function shaped(values: ArrayLike<number>, shape: Shape, options: CreateOptions)
 /** A tensor filled with `value`. */
 export function full(shape: Shape, value: number, options: CreateOptions = {}): Tensor {
   checkShape("full", shape);
-  return create(() => createTypedArray(options.dtype ?? "f32", sizeOf(shape)).fill(value), shape, options);
+  const stored = options.dtype === "bool" ? Number(value !== 0) : value;
+  return create((into) => void into.fill(stored), shape, options);
 }
 
 /** A tensor of zeros. */
@@ -158,24 +160,37 @@ export interface RandomOptions extends CreateOptions {
   readonly generator?: Generator;
 }
 
-function random(
-  shape: Shape,
-  options: RandomOptions,
-  fill: (values: Float32Array | Float64Array, from: Generator) => void,
-): Tensor {
+/** Memory that random numbers are drawn into. */
+export type FloatArray = Float32Array | Float64Array;
+
+type Draw = (values: FloatArray, from: Generator) => void;
+
+function drawing(draw: Draw, generator: Generator | undefined): (values: TypedArray) => void {
+  return (values) => {
+    if (!(values instanceof Float32Array || values instanceof Float64Array))
+      throw new Error("random: draws f32 or f64; use randint() for integers");
+    draw(values, generator ?? defaultGenerator());
+  };
+}
+
+/**
+ * Draws new values into a tensor's own memory, all of which it must fill, in order: weights would otherwise take twice
+ * their size while a network is made.
+ */
+export function redraw(target: Tensor, draw: Draw, generator?: Generator): void {
+  if (!target.isContiguous || target.size !== target.storage.length)
+    throw new Error(
+      `redraw: tensor ${formatShape(target.shape)} is a view of other memory; draw a tensor of its own and copy it`,
+    );
+  target.storage.fill(drawing(draw, generator));
+  target.storage.version += 1;
+}
+
+function random(shape: Shape, options: RandomOptions, draw: Draw): Tensor {
   checkShape("random", shape);
   const { dtype = "f32" } = options;
   if (!isFloat(dtype)) throw new Error(`random: draws f32 or f64, not ${dtype}; use randint() for integers`);
-  return create(
-    () => {
-      const length = sizeOf(shape);
-      const values = dtype === "f64" ? new Float64Array(length) : new Float32Array(length);
-      fill(values, options.generator ?? defaultGenerator());
-      return values;
-    },
-    shape,
-    options,
-  );
+  return create(drawing(draw, options.generator), shape, options);
 }
 
 /** Uniform random numbers in [low, high), by default [0, 1). */

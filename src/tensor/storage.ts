@@ -1,9 +1,9 @@
 /** A piece of memory that tensors look at, who owns it, and how often it was written. */
 import type { Backend, Buffer } from "../backends/backend.ts";
-import type { DType } from "../backends/dtype.ts";
+import { createTypedArray, type DType, type TypedArray } from "../backends/dtype.ts";
 import type { MemoryCategory } from "../backends/memory.ts";
 import { currentScope, type Scope } from "./scope.ts";
-import { shapesOnlyBackend } from "./shapesOnly.ts";
+import { holdsValues, shapesOnlyBackend } from "./shapesOnly.ts";
 
 /**
  * The net under forgotten memory: the buffers to give back once a storage, and with it the one that accompanies it,
@@ -111,6 +111,22 @@ export class Storage {
     this.leave(this.memory);
     this.net = host.net;
     this.host = host;
+  }
+
+  /**
+   * Lets `make` write every value: into the memory itself where the host reaches it, so that large tensors need no second
+   * copy. Where values are not held, `make` is not called. Counting the write is the caller's business.
+   */
+  fill(make: (values: TypedArray) => void): void {
+    const { backend, buffer } = this;
+    if (!holdsValues(backend)) return;
+    if (backend.memoryOf) {
+      make(backend.memoryOf(buffer));
+      return;
+    }
+    const values = createTypedArray(this.dtype, this.length);
+    make(values);
+    backend.write(buffer, values);
   }
 
   setCategory(category: MemoryCategory): void {

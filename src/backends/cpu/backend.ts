@@ -91,6 +91,10 @@ export class CpuBackend implements Backend {
     this.own(buffer).data.set(values);
   }
 
+  memoryOf(buffer: Buffer): TypedArray {
+    return this.own(buffer).data;
+  }
+
   async read(buffer: Buffer, start: number, end: number): Promise<TypedArray> {
     return this.readSync(buffer, start, end);
   }
