@@ -1,7 +1,7 @@
 /** Gradient pieces on edges: each seen once, before the sum, and the sum made of nothing else. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type EdgeEvent, onEdge, onOp } from "../src/autograd/index.ts";
+import { clearGrad, type EdgeEvent, onEdge, onOp } from "../src/autograd/index.ts";
 import { grad, noGrad, type Tensor, tensor } from "../src/index.ts";
 
 const variable = (values: number | number[]) => tensor(values, { dtype: "f64", requiresGrad: true });
@@ -257,6 +257,8 @@ describe("a listener that keeps no pieces", () => {
     loss.backward();
     stop();
     expect(x.grad?.toArraySync()).toEqual(plain.x.grad?.toArraySync());
+    // What was let go of became the memory of the gradient, and goes with it.
+    clearGrad(x);
     expect(held.map(({ piece }) => piece.storage.freed)).toEqual([true, false]);
     // loss = 15 x² + 3 x, of which 15 x comes through `right` and 15 x + 3 through `left`.
     expect(held[1].piece.toArraySync()).toEqual([18, 33]);

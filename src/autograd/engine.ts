@@ -7,12 +7,12 @@ import { onesLike, zerosLike } from "../tensor/create.ts";
 import { formatShape, sameShape } from "../tensor/layout.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { countingAsGradients } from "./defineOp.ts";
+import { GradientSums } from "./gradientSums.ts";
+import { accumulateInto } from "./leafGradients.ts";
 import { asBackward, enableGrad, noGrad } from "./mode.ts";
 import type { Node } from "./node.ts";
 import { emitEdge, hasEdgeListeners, hasKeepingEdgeListeners } from "./observers.ts";
 import { add } from "./ops/arithmetic.ts";
-import { clone } from "./ops/copy.ts";
-import { addInPlace } from "./ops/inPlace.ts";
 import { PassScope } from "./passScope.ts";
 
 export interface BackwardOptions {
@@ -45,12 +45,18 @@ function nodesInOrder(roots: readonly Root[], targets: ReadonlySet<Tensor> | nul
   return nodes.filter((node) => leading.has(node));
 }
 
+/**
+ * Given the complete gradient of a tensor. `handOver()` gives the gradient's memory away, for as long as the receiver
+ * wants; where it is false the memory belongs to others too, or goes on being read.
+ */
+type Finish = (tensor: Tensor, gradient: Tensor, handOver: () => boolean) => void;
+
 /** Runs the tape. `finish` is given the complete gradient of every leaf, or of every target when there are some. */
 function run(
   roots: readonly Root[],
   targets: ReadonlySet<Tensor> | null,
   options: BackwardOptions,
-  finish: (tensor: Tensor, gradient: Tensor) => void,
+  finish: Finish,
 ): void {
   // Some who watch the pieces keep them, and a graph of the pass keeps everything.
   if (options.createGraph || hasKeepingEdgeListeners()) {
@@ -69,14 +75,12 @@ function walk(
   roots: readonly Root[],
   targets: ReadonlySet<Tensor> | null,
   { createGraph = false, retainGraph = createGraph }: BackwardOptions,
-  finish: (tensor: Tensor, gradient: Tensor) => void,
+  finish: Finish,
   memory: PassScope | null,
 ): void {
   const nodes = nodesInOrder(roots, targets);
   const walked = targets ? new Set(nodes) : null;
-  const sums = new Map<Tensor, Tensor>();
-  /** Tensors whose gradient so far is a sum made here: only that may be added to in place. */
-  const ownSums = new Set<Tensor>();
+  const sums = new GradientSums(memory, createGraph);
   const watched = hasEdgeListeners();
   const hold = (piece: Tensor): (() => void) => memory?.holdForListener(piece) ?? (() => {});
 
@@ -84,37 +88,20 @@ function walk(
     targets
       ? targets.has(tensor) || (tensor.gradFn !== null && walked?.has(tensor.gradFn) === true)
       : tensor.requiresGrad;
-  const accumulate = (tensor: Tensor, piece: Tensor): void => {
-    if (!sameShape(tensor.shape, piece.shape))
-      throw new Error(
-        `backward: a gradient of shape ${formatShape(piece.shape)} reached a tensor of shape ${formatShape(tensor.shape)}`,
-      );
-    const sum = sums.get(tensor);
-    if (sum && ownSums.has(tensor) && !createGraph) {
-      addInPlace(sum, piece);
-      return;
-    }
-    const total = sum ? add(sum, piece) : piece;
-    sums.set(tensor, total);
-    memory?.hold(total);
-    if (!sum) return;
-    ownSums.add(tensor);
-    memory?.letGo(sum);
-  };
   const complete = (tensor: Tensor): Tensor | null => {
-    const sum = sums.get(tensor);
+    const sum = sums.take(tensor);
     if (!sum) return null;
-    sums.delete(tensor);
     if (!memory || !tensor.hasHooks) return tensor.applyHooks(sum);
     memory.giveAway(sum);
     return memory.outside(() => tensor.applyHooks(sum));
   };
-  const finishTarget = (tensor: Tensor, gradient: Tensor): void => {
+  const finishTarget = (tensor: Tensor, gradient: Tensor, handOver = () => false): void => {
     if (targets) memory?.giveAway(gradient);
-    finish(tensor, gradient);
+    finish(tensor, gradient, handOver);
   };
 
-  for (const { tensor, gradient } of roots) if (wants(tensor)) accumulate(tensor, gradient);
+  for (const { tensor, gradient } of roots) if (wants(tensor)) sums.add(tensor, gradient);
+  sums.flush();
   for (const node of nodes) {
     const { output } = node;
     const gradient = complete(output);
@@ -125,16 +112,17 @@ function walk(
         if (!wants(to)) continue;
         const piece = pieceFor(slot);
         const seen = piece && watched ? emitEdge({ from: node, to, slot, gradient: piece }, hold) : piece;
-        if (seen) accumulate(to, seen);
+        if (seen) sums.add(to, seen);
       }
+      sums.flush();
       memory?.letGo(gradient);
       memory?.sweep();
     }
     if (!retainGraph) node.release();
   }
-  for (const tensor of [...sums.keys()]) {
+  for (const tensor of sums.tensors) {
     const gradient = complete(tensor);
-    if (gradient) finishTarget(tensor, gradient);
+    if (gradient) finishTarget(tensor, gradient, () => memory?.handOver(gradient) === true);
   }
 }
 
@@ -170,38 +158,14 @@ function inMode(createGraph: boolean | undefined, body: () => void): void {
 export function backward(tensor: Tensor, gradient?: Tensor, options: BackwardOptions = {}): void {
   inMode(options.createGraph, () => {
     const root = { tensor, gradient: rootGradient("backward", tensor, gradient) };
-    run([root], null, options, (leaf, total) => {
+    run([root], null, options, (leaf, total, handOver) => {
       leaf.grad = options.createGraph
         ? leaf.grad
           ? add(leaf.grad, total)
           : total
-        : accumulateInto(leaf, total);
+        : accumulateInto(leaf, total, handOver);
     });
   });
-}
-
-/** Gradients in memory that the engine allocated for a leaf, and may free with it. */
-const ownGradients = new WeakSet<Tensor>();
-
-/**
- * Forgets the gradient of a leaf, and frees its memory if a backward pass allocated it: `clone()` a gradient that
- * is to be kept.
- */
-export function clearGrad(leaf: Tensor): void {
-  if (leaf.grad && ownGradients.has(leaf.grad)) leaf.grad.dispose();
-  leaf.grad = null;
-}
-
-/** Adds to the leaf's gradient in memory that lives as long as the leaf, not only as long as the step's scope. */
-function accumulateInto(leaf: Tensor, total: Tensor): Tensor {
-  if (leaf.grad && !leaf.grad.storage.freed && !leaf.grad.requiresGrad) {
-    addInPlace(leaf.grad, total);
-    return leaf.grad;
-  }
-  const own = leaf.grad ? add(leaf.grad, total) : clone(total);
-  own.storage.accompany(leaf.storage);
-  ownGradients.add(own);
-  return own;
 }
 
 export interface GradOptions extends BackwardOptions {
