@@ -44,7 +44,7 @@ export type KernelName = keyof KernelAttributes;
  * A kernel on host memory. It must write every element of `output` (the memory is not cleared beforehand),
  * must not write anything else, and must accept any strides and any floating dtype its op accepts.
  * `output` never overlaps an input, except that a pointwise kernel may be given an input's exact view. Only
- * `assignAll` writes its inputs, those that its attributes name.
+ * `assignAll` writes inputs, those that its attributes name, and `runningStatistics` its first three.
  */
 export type HostKernel<Attributes> = (
   inputs: readonly HostView[],

@@ -41,8 +41,9 @@ class ShapesOnlyBackend implements Backend {
 
   run<K extends KernelName>({ kernel, inputs, output }: KernelCall<K>): void {
     this.unknown.add(output.buffer);
-    // The one kernel that writes what it reads.
-    if (kernel === "assignAll") for (const { buffer } of inputs) this.unknown.add(buffer);
+    // The kernels that write what they read.
+    if (kernel === "assignAll" || kernel === "runningStatistics")
+      for (const { buffer } of inputs) this.unknown.add(buffer);
   }
 
   release(buffer: Buffer): void {

@@ -1,4 +1,5 @@
 /** The statistics of a feature map, an op of its own so that all layers that read the map can share them. */
+import type { HostKernel } from "../../backends/backend.ts";
 import { formatShape, sizeOf } from "../../tensor/layout.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { defineOp, type SampleSource, type TensorType } from "../defineOp.ts";
@@ -46,6 +47,21 @@ function channelStatistics(values: readonly number[]): [mean: number, variance: 
   return [average, values.reduce((total, value) => total + (value - average) ** 2, 0) / values.length];
 }
 
+const reference: HostKernel<Readonly<Record<string, never>>> = ([x], output) => {
+  const [N, C, H, W] = x.shape;
+  for (let c = 0; c < C; c++) {
+    const values: number[] = [];
+    forEachIndex([N, H, W], ([n, h, w]) => {
+      values.push(
+        x.data[x.offset + n * x.strides[0] + c * x.strides[1] + h * x.strides[2] + w * x.strides[3]],
+      );
+    });
+    channelStatistics(values).forEach((value, row) => {
+      output.data[output.offset + row * output.strides[0] + c * output.strides[1]] = value;
+    });
+  }
+};
+
 const batchStatisticsOp = defineOp({
   name: "batchStatistics",
   summary: "[mean, biased variance] of every channel over N, H and W, as [2, C]",
@@ -53,20 +69,7 @@ const batchStatisticsOp = defineOp({
     checkImages("batchStatistics", x);
     return { shape: [2, x.shape[1]], dtype: x.dtype };
   },
-  reference([x], output) {
-    const [N, C, H, W] = x.shape;
-    for (let c = 0; c < C; c++) {
-      const values: number[] = [];
-      forEachIndex([N, H, W], ([n, h, w]) => {
-        values.push(
-          x.data[x.offset + n * x.strides[0] + c * x.strides[1] + h * x.strides[2] + w * x.strides[3]],
-        );
-      });
-      channelStatistics(values).forEach((value, row) => {
-        output.data[output.offset + row * output.strides[0] + c * output.strides[1]] = value;
-      });
-    }
-  },
+  reference,
   gradients: [
     gradientsOf([0], ([x]) => {
       const average = mean(x, overBatch, { keepDims: true });
@@ -82,4 +85,10 @@ const batchStatisticsOp = defineOp({
 /** [mean, biased variance] of every channel of `x` `[N, C, H, W]`, as `[2, C]`. */
 export function batchStatistics(x: Tensor): Tensor {
   return batchStatisticsOp([x], {});
+}
+
+/** Writes the statistics of `x` into `target` `[2, C]`, which is not counted as a change. Throws like the op. */
+export function writeBatchStatistics(x: Tensor, target: Tensor): void {
+  checkImages("batchStatistics", x);
+  x.backend.run({ kernel: "batchStatistics", reference, inputs: [x], output: target, attributes: {} });
 }

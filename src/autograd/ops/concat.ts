@@ -85,6 +85,8 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
 /** What a view of a growing concatenation holds: the views before it, and the channels that were then written. */
 export interface Growth {
   readonly before: Growth | null;
+  /** Channels of the memory. */
+  readonly capacity: number;
   /** The written channels where they lie in the memory, apart from any tape. */
   readonly part: Tensor;
 }
@@ -129,7 +131,7 @@ export class GrowingConcat {
       output: written,
       attributes: {},
     });
-    this.#growth = { before: this.#growth, part: written };
+    this.#growth = { before: this.#growth, capacity: shape[1], part: written };
     this.#parts.push(part);
     this.#width = type.shape[1];
   }

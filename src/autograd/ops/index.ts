@@ -31,6 +31,7 @@ export { type NormReluConv2dOptions, normReluConv2d } from "./normReluConv2d.ts"
 export { permute, transpose } from "./permute.ts";
 export type { Operand } from "./pointwise.ts";
 export { flatten, reshape } from "./reshape.ts";
+export { updateRunningStatistics } from "./runningStatistics.ts";
 export { sharedStatistics } from "./sharedStatistics.ts";
 export { pad, select, slice, split, squeeze, unsqueeze } from "./slice.ts";
 export { logSoftmax, softmax } from "./softmax.ts";

@@ -3,11 +3,12 @@
  * maps of all k layers before it, so computing them anew would read each map up to k times; yet a channel's mean and
  * variance never change once it is written.
  */
-import type { Tensor } from "../../tensor/tensor.ts";
+import { Tensor } from "../../tensor/tensor.ts";
+import { allocate } from "../defineOp.ts";
 import { noGrad } from "../mode.ts";
 import { hasOpListeners } from "../observers.ts";
-import { batchStatistics } from "./batchStatistics.ts";
-import { concat, type Growth, growthOf } from "./concat.ts";
+import { batchStatistics, writeBatchStatistics } from "./batchStatistics.ts";
+import { type Growth, growthOf } from "./concat.ts";
 
 /** Statistics, and how often they and what they describe had been written by then. */
 interface Known {
@@ -28,9 +29,15 @@ function isCurrent({ statistics, version, describedVersion }: Known, { part }: G
 function statisticsOf(growth: Growth): Tensor {
   const known = knownStatistics.get(growth);
   if (known && isCurrent(known, growth)) return known.statistics;
-  const { before, part } = growth;
-  const added = batchStatistics(part);
-  const statistics = before ? concat([statisticsOf(before), added], 1) : added;
+  const { before, capacity, part } = growth;
+  const earlier = before && statisticsOf(before);
+  const width = earlier?.shape[1] ?? 0;
+  // Room for the channels to come, as the feature maps themselves have.
+  const storage = earlier?.storage ?? allocate(part.backend, part.dtype, [2, capacity]).storage;
+  const view = (from: number, to: number) => new Tensor(storage, [2, to - from], [capacity, 1], from);
+  const end = width + part.shape[1];
+  writeBatchStatistics(part, view(width, end));
+  const statistics = view(0, end);
   const { version } = statistics.storage;
   knownStatistics.set(growth, { statistics, version, describedVersion: part.storage.version });
   return statistics;

@@ -1,13 +1,11 @@
 /** The batch normalisation layer. */
 import {
-  assign,
   batchNorm,
   batchNormWith,
   isRecomputing,
-  select,
   sharedStatistics,
+  updateRunningStatistics,
 } from "../../autograd/index.ts";
-import { add, input, mul, parameter, sub } from "../../backends/expression.ts";
 import { ones, zeros } from "../../tensor/create.ts";
 import { formatShape } from "../../tensor/layout.ts";
 import { scope } from "../../tensor/scope.ts";
@@ -21,13 +19,6 @@ export interface BatchNorm2dOptions {
   /** Weight of the newest batch in the running statistics; default 0.1. */
   readonly momentum?: number;
 }
-
-/** running = (1 − momentum) · running + momentum · factor · value */
-const movingAverage = add(
-  mul(sub(1, parameter(0)), input(0)),
-  mul(mul(parameter(0), parameter(1)), input(1)),
-);
-const increment = add(input(0), 1);
 
 /**
  * Normalises `[N, C, H, W]` per channel. In training by the batch's mean and biased variance, tracking the mean and
@@ -89,22 +80,17 @@ export class BatchNorm2d extends Module {
   /** Moves the running statistics towards those of the batch `x`, as a training step does. */
   track(x: Tensor, statistics: Tensor): void {
     if (isRecomputing()) return;
-    const { momentum } = this;
-    const count = x.size / this.channels;
-    scope(() => {
-      const runningMean = this.buffer("running_mean");
-      const runningVariance = this.buffer("running_var");
-      assign(runningMean, movingAverage, [runningMean, select(statistics, 0, 0)], [momentum, 1]);
-      const unbiased = count / (count - 1);
-      assign(
-        runningVariance,
-        movingAverage,
-        [runningVariance, select(statistics, 0, 1)],
-        [momentum, unbiased],
-      );
-      const batches = this.buffer("num_batches_tracked");
-      assign(batches, increment, [batches]);
-    });
+    scope(() =>
+      updateRunningStatistics(
+        {
+          mean: this.buffer("running_mean"),
+          variance: this.buffer("running_var"),
+          batches: this.buffer("num_batches_tracked"),
+        },
+        statistics,
+        { momentum: this.momentum, count: x.size / this.channels },
+      ),
+    );
   }
 
   override describe(): string {

@@ -27,6 +27,7 @@ import { argmax, max, maxInputGradient, maxPick } from "./max.ts";
 import { maxPool2d, maxPool2dInputGradient, maxPool2dPick } from "./maxPool2d.ts";
 import { pad } from "./pad.ts";
 import { pointwise } from "./pointwise.ts";
+import { runningStatistics } from "./runningStatistics.ts";
 import { logSoftmax, logSumExp, softmax } from "./softmax.ts";
 import { sum } from "./sum.ts";
 import { upsample, upsampleInputGradient } from "./upsample.ts";
@@ -66,6 +67,7 @@ export const kernels: GpuKernelSet = {
   normReluSums,
   pad,
   pointwise,
+  runningStatistics,
   scatterAdd,
   softmax,
   sum,
