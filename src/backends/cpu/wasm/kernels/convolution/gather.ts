@@ -1,8 +1,9 @@
 /** Gets a product's right operand together: an item's image with its margin, and slivers of as many columns as a tile. */
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { type CopyNormed, coefficientBytes, type NormRelu } from "./normRelu.ts";
-import { planLayout, tileLayout } from "./plan.ts";
+import { planLayout } from "./plan.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
+import { tileLayout } from "./tileTable.ts";
 
 const rowParams = { from: "i32", to: "i32", count: "i32", step: "i32" } as const;
 export type CopyRow = FunctionHandle<typeof rowParams, undefined>;
@@ -55,7 +56,10 @@ const prepareParams = {
 } as const;
 export type PrepareImage = FunctionHandle<typeof prepareParams, undefined>;
 
-/** Copies images with their margins, phase by phase of the stride. The margin is that of the normed image: zero. */
+/**
+ * Copies images with their margins, phase by phase of the stride. The margin is that of the normed image: zero. The
+ * margin after a row is also that before the next one, which writes it again, and so with planes and images.
+ */
 export function definePrepare(
   module: ModuleBuilder,
   copyRow: CopyRow,
@@ -63,8 +67,11 @@ export function definePrepare(
   copyNormed: CopyNormed,
 ): PrepareImage {
   const clear = module.func("clearRow", { params: clearParams, exported: false }, (f, { to, count }) => {
-    const end = f.let(f.i32.add(to, f.i32.shl(count, 2)), "end");
-    f.forPointer(to, to, end, 4, () => f.f32.store(to, 0));
+    const { i32, v128, f32, f32x4 } = f;
+    const end = f.let(i32.add(to, i32.shl(count, 2)), "end");
+    const whole = f.let(i32.add(to, i32.and(i32.shl(count, 2), -16)), "whole");
+    f.forPointer(to, to, whole, 16, () => v128.store(to, f32x4.splat(0)));
+    f.forPointer(to, to, end, 4, () => f32.store(to, 0));
   });
   return module.func(
     "prepareImage",
@@ -76,20 +83,30 @@ export function definePrepare(
         ["strideV", "strideH", "beforeV", "extentV"] as const
       ).map(field);
       const [rowBytes, planeRows, sourceRow] = (["rowBytes", "planeRows", "sourceRow"] as const).map(field);
-      const length = f.let(i32.shr_u(rowBytes, 2), "length");
-      const columnTable = field("columnTable");
-      const start = f.let(i32.add(planLayout.load(f, plan, "startV"), firstRow), "start");
+      const [rowLength, columnTable] = (["rowLength", "columnTable"] as const).map(field);
+      const [imageBytes, phaseBytes, slack] = (["imageBytes", "phaseBytes", "slack"] as const).map(field);
       const [image, c, a, b, i] = ["image", "c", "a", "b", "i"].map((name) => f.local("i32", name));
       const [source, pixel, stretch, y] = ["source", "pixel", "stretch", "y"].map((name) =>
         f.local("i32", name),
       );
+      const [plane, row, at] = ["plane", "row", "at"].map((name) => f.local("i32", name));
       const [mean, slope, constant] = ["mean", "slope", "constant"].map((name) => f.local("v128", name));
       const ofChannel = f.local("i32", "ofChannel");
-      const first = f.let(to, "first");
+      const [lead, count, firstPixel, rest] = ["lead", "count", "firstPixel", "rest"].map((name) =>
+        f.local("i32", name),
+      );
+      const isThin = f.local("i32", "isThin");
+      const margin = (floats: Local<"i32">) =>
+        f.if(
+          isThin,
+          () => v128.store(at, f.f32x4.splat(0)),
+          () => f.call(clear, { to: at, count: floats }),
+        );
       f.forRange(image, 0, images, 1, () => {
-        to.set(i32.add(first, i32.mul(image, planLayout.load(f, plan, "imageBytes"))));
         source.set(from);
         f.forRange(c, 0, channels, 1, () => {
+          plane.set(i32.mul(c, planLayout.load(f, plan, "channelBytes")));
+          plane.set(i32.add(i32.add(to, i32.mul(image, imageBytes)), plane));
           ofChannel.set(i32.add(coefficients, i32.mul(c, coefficientBytes)));
           f.if(coefficients, () => {
             for (const [k, local] of [mean, slope, constant].entries())
@@ -98,41 +115,43 @@ export function definePrepare(
           f.forRange(a, 0, strideV, 1, () => {
             stretch.set(columnTable);
             f.forRange(b, 0, strideH, 1, () => {
+              row.set(plane);
+              for (const [k, local] of [lead, count, firstPixel, rest].entries())
+                local.set(i32.load(stretch, 4 * k));
+              // What a vector of zeros covers too much of is written later: the pixels, and the next row.
+              isThin.set(i32.and(i32.le_s(lead, 4), i32.le_s(rest, 4)));
               f.forRange(i, 0, planeRows, 1, () => {
-                y.set(i32.sub(i32.add(i32.mul(i32.add(start, i), strideV), a), beforeV));
+                at.set(row);
+                y.set(i32.sub(i32.add(i32.mul(i32.add(firstRow, i), strideV), a), beforeV));
                 f.if(
                   i32.lt_u(y, extentV),
                   () => {
-                    const lead = f.let(i32.load(stretch));
-                    const count = f.let(i32.load(stretch, 4));
-                    f.call(clear, { to, count: lead });
-                    to.set(i32.add(to, i32.shl(lead, 2)));
-                    pixel.set(i32.add(i32.add(source, i32.mul(y, sourceRow)), i32.load(stretch, 8)));
+                    margin(lead);
+                    at.set(i32.add(at, i32.shl(lead, 2)));
+                    pixel.set(i32.add(i32.add(source, i32.mul(y, sourceRow)), firstPixel));
                     const inOnePass = i32.and(i32.eq(strideH, 1), i32.ge_s(count, 4));
                     f.if(
                       i32.and(i32.ne(coefficients, 0), inOnePass),
-                      () => f.call(copyNormed, { from: pixel, to, count, mean, slope, constant }),
+                      () => f.call(copyNormed, { from: pixel, to: at, count, mean, slope, constant }),
                       () => {
-                        f.call(copyRow, { from: pixel, to, count, step: i32.shl(strideH, 2) });
+                        f.call(copyRow, { from: pixel, to: at, count, step: i32.shl(strideH, 2) });
                         f.if(coefficients, () =>
                           f.call(normRelu, {
-                            ...{ at: to, rowBytes: 0, rows: 1, columns: count },
+                            ...{ at, rowBytes: 0, rows: 1, columns: count },
                             ...{ coefficients: ofChannel, coefficientStep: 0 },
                           }),
                         );
                       },
                     );
-                    to.set(i32.add(to, i32.shl(count, 2)));
-                    const rest = f.let(i32.load(stretch, 12));
-                    f.call(clear, { to, count: rest });
-                    to.set(i32.add(to, i32.shl(rest, 2)));
+                    at.set(i32.add(at, i32.shl(count, 2)));
+                    margin(rest);
                   },
-                  () => {
-                    f.call(clear, { to, count: length });
-                    to.set(i32.add(to, rowBytes));
-                  },
+                  () => f.call(clear, { to: at, count: rowLength }),
                 );
+                row.set(i32.add(row, rowBytes));
               });
+              f.call(clear, { to: row, count: slack });
+              plane.set(i32.add(plane, phaseBytes));
               stretch.set(i32.add(stretch, 16));
             });
           });

@@ -11,7 +11,7 @@ import { addressOf, type WasmRuntime } from "../../runtime.ts";
 import type { PlaneKernels } from "../planes.ts";
 import { Multiplier } from "./multiplier.ts";
 import { coefficientBytes } from "./normRelu.ts";
-import { floatBytes } from "./plan.ts";
+import { floatBytes } from "./record.ts";
 import { bytesOf, isDense } from "./sizes.ts";
 
 type ConvKernel = HostKernel<Conv2dAttributes>;

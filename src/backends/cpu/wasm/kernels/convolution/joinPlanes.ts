@@ -7,8 +7,8 @@ import type { CopyRow } from "./gather.ts";
 
 /**
  * (begin, end, scratch, from, imageBytes, planeBytes, rowBytes, images, batch, rows, columns, channels, to, toRow,
- * rest): the item is a channel of a batch of images. Puts its planes side by side, `rest` zeros after each of their
- * rows, and zeroes what is left of `toRow` bytes.
+ * rest, between): the item is a channel of a batch of images. Puts its planes side by side, `rest` zeros after each of
+ * their rows and `between` after each plane, and zeroes what is left of `toRow` bytes.
  */
 export function defineJoinPlanes(module: ModuleBuilder, copyRow: CopyRow): void {
   const source = {
@@ -26,6 +26,7 @@ export function defineJoinPlanes(module: ModuleBuilder, copyRow: CopyRow): void 
     to: "i32",
     toRow: "i32",
     rest: "i32",
+    between: "i32",
   } as const;
   const params = { begin: "i32", end: "i32", scratch: "i32", ...source, ...sizes } as const;
   module.func("joinPlanes", { params }, (f, given) => {
@@ -52,6 +53,9 @@ export function defineJoinPlanes(module: ModuleBuilder, copyRow: CopyRow): void 
           next.set(i32.add(target, i32.shl(given.rest, 2)));
           f.forPointer(target, target, next, 4, () => f32.store(target, 0));
         });
+        next.set(i32.add(target, i32.shl(given.between, 2)));
+        next.set(f.select(next, stop, i32.lt_u(next, stop)));
+        f.forPointer(target, target, next, 4, () => f32.store(target, 0));
         plane.set(i32.add(plane, imageBytes));
       });
       f.forPointer(target, target, stop, 4, () => f32.store(target, 0));

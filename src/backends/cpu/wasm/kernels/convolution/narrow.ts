@@ -10,8 +10,9 @@ import type { FunctionHandle, ModuleBuilder } from "../../encoder/index.ts";
 import { multiplyAdd } from "../../runtime.ts";
 import type { CopyRow, PrepareImage } from "./gather.ts";
 import { coefficientBytes } from "./normRelu.ts";
-import { floatBytes, planLayout } from "./plan.ts";
+import { planLayout } from "./plan.ts";
 import { planFields } from "./product.ts";
+import { floatBytes } from "./record.ts";
 import { columnsOf, type TileShape, tileRows } from "./tile.ts";
 
 const tileParams = { a: "i32", base: "i32", table: "i32", depth: "i32", c: "i32", rowBytes: "i32" } as const;
@@ -73,7 +74,7 @@ export function defineNarrowProduct(
     const { i32 } = f;
     const p = planFields(f, plan, [
       ...(["results", "depth", "rowTable", "rowsPerItem", "imageBlocks", "rowBlocks", "outputRows"] as const),
-      ...(["outputColumns", "rowBytes", "channels", "panels", "tallPanels", "panelRows", "startH"] as const),
+      ...(["outputColumns", "rowBytes", "channels", "panels", "tallPanels", "panelRows"] as const),
       ...(["targetChannel", "targetRow"] as const),
     ]);
     const names = ["item", "group", "image", "row", "rows", "from", "out", "line", "column", "positions"];
@@ -86,7 +87,6 @@ export function defineNarrowProduct(
     const wide = i32.and(i32.add(i32.mul(p.rowsPerItem, i32.shr_u(p.rowBytes, 2)), width - 1), -width);
     const resultBytes = f.let(i32.shl(wide, 2), "resultBytes");
     const itemImage = f.let(i32.add(scratch, i32.mul(p.results, resultBytes)), "itemImage");
-    const base = f.let(i32.add(itemImage, i32.shl(p.startH, 2)), "base");
     f.forRange(item, begin, end, 1, () => {
       row.set(i32.mul(i32.rem_u(item, p.rowBlocks), p.rowsPerItem));
       group.set(i32.div_u(item, p.rowBlocks));
@@ -114,7 +114,7 @@ export function defineNarrowProduct(
       f.forRange(column, 0, positions, width, () => {
         a.set(i32.add(panels, i32.shl(i32.mul(i32.mul(group, p.results), p.depth), 2)));
         c.set(i32.add(scratch, i32.shl(column, 2)));
-        const at = f.let(i32.add(base, i32.shl(column, 2)), "at");
+        const at = f.let(i32.add(itemImage, i32.shl(column, 2)), "at");
         f.forRange(panel, 0, p.panels, 1, () => {
           height.set(i32.add(p.panelRows, i32.lt_s(panel, p.tallPanels)));
           for (const [i, tile] of [...tiles.entries()].reverse())

@@ -8,10 +8,10 @@
  * the stride so that every tap is a plain shift (sweep.ts).
  */
 import type { WasmRuntime } from "../../runtime.ts";
-import { RecordLayout, writeIntegers } from "./record.ts";
+import { pitchesOf, stretches } from "./margins.ts";
+import { floatBytes, RecordLayout, writeIntegers } from "./record.ts";
 import { columnsOf, type TileShape, tileRows } from "./tile.ts";
-
-export const floatBytes = 4;
+import { tileTable } from "./tileTable.ts";
 
 /** With so many results or fewer, slivers cost as much as they save. */
 export const narrowResults = 12;
@@ -43,10 +43,9 @@ export interface GatherAxis {
   /** Position i of phase a is pixel i · stride + a − before. */
   readonly stride: number;
   readonly before: number;
-  /** Positions of one phase that are ever read, for the horizontal axis: the row length in scratch memory. */
+  /** Positions of one phase that may be read. */
   readonly length: number;
-  /** The first position that outputs begin at, how many outputs, and how far taps reach beyond. */
-  readonly start: number;
+  /** How many outputs, and how far taps reach beyond them. */
   readonly outputs: number;
   readonly reach: number;
 }
@@ -109,11 +108,11 @@ export const planLayout = new RecordLayout([
   "strideH",
   "beforeV",
   "extentV",
-  "startV",
-  "startH",
   "reachV",
   "rowBytes",
+  "rowLength",
   "planeRows",
+  "slack",
   "phaseBytes",
   "channelBytes",
   "imageBytes",
@@ -122,21 +121,6 @@ export const planLayout = new RecordLayout([
   "panels",
   "panelRows",
 ]);
-
-/** A tile of columns: fields, then by column where it is gathered and where its result goes, then its quads. */
-export const tileLayout = {
-  /** Where the result of the first column goes. */
-  out: 0,
-  /** 1 when all results lie side by side. */
-  direct: 4,
-  /** 1 when all columns are gathered side by side. */
-  straight: 8,
-  gather: 16,
-  target: (columns: number): number => 16 + floatBytes * columns,
-  /** By quad: how many of its columns follow the first; the rest follow each other. 0: they are scattered. */
-  quads: (columns: number): number => 16 + 2 * floatBytes * columns,
-  bytes: (columns: number): number => 16 + 3 * floatBytes * columns,
-} as const;
 
 export interface Plan {
   readonly address: number;
@@ -159,7 +143,11 @@ export interface Plan {
 }
 
 /** Panels of A for so many rows: as even as they can be, the taller ones first. */
-function panelsOf(rows: number): { panels: number; tall: number; height: number } {
+function panelsOf(rows: number): {
+  panels: number;
+  tall: number;
+  height: number;
+} {
   const panels = Math.ceil(rows / tileRows);
   return { panels, tall: rows % panels, height: Math.floor(rows / panels) };
 }
@@ -176,8 +164,8 @@ function cut(sizes: GatherSizes, narrow: boolean) {
 }
 
 /** Whether an image is read where it lies, margins and all: they must not be much of what is computed. */
-function isNarrow(results: number, { outputs, length }: GatherAxis): boolean {
-  return results <= narrowResults || (results <= wideResults && length <= (1 + largestMargin) * outputs);
+function isNarrow(results: number, { outputs }: GatherAxis, pitch: number): boolean {
+  return results <= narrowResults || (results <= wideResults && pitch <= (1 + largestMargin) * outputs);
 }
 
 /** Rows of an item that is read in place: its image stays in the second cache, and there are items for all threads. */
@@ -188,21 +176,12 @@ function narrowRows({ images, groups, channels, vertical, horizontal }: GatherSi
   return Math.ceil(vertical.outputs / Math.min(blocks, vertical.outputs));
 }
 
-/** How many of four gathered columns follow the first without a gap, if the rest follow each other too; else 0. */
-function splitOf(quad: Int32Array): number {
-  let split = quad.length;
-  for (let i = 1; i < quad.length; i++) {
-    if (quad[i] === quad[i - 1] + floatBytes) continue;
-    if (split < quad.length) return 0;
-    split = i;
-  }
-  return split;
-}
-
 /** How the weight gradient walks images: so many at once with all their rows, and only some of their channels. */
 export interface WholeImages {
   readonly images: number;
   readonly channels: number;
+  /** Not 0: planes of a channel follow each other, image by image, and so many zeros follow the last one. */
+  readonly slack: number;
 }
 
 /** Makes the plan of a gathered product, or of the weight gradient, which has its own items. */
@@ -214,15 +193,22 @@ export function makePlan(
 ): Plan {
   const { images, groups, channels, results, vertical, horizontal, taps, inPlace, source, target } = sizes;
   const depth = channels * taps.length;
-  const narrow = !whole && !inPlace && isNarrow(results, horizontal) && target.column === floatBytes;
+  const narrow =
+    !whole && !inPlace && isNarrow(results, horizontal, pitchesOf(sizes).row) && target.column === floatBytes;
   const { imagesPerItem, rowsPerItem } = whole
     ? { imagesPerItem: whole.images, rowsPerItem: vertical.outputs }
     : cut(sizes, narrow);
-  const rowBytes = inPlace ? source.row : floatBytes * horizontal.length;
+  const pitches = pitchesOf(sizes);
+  const rowBytes = inPlace ? source.row : floatBytes * pitches.row;
   const planeRows = rowsPerItem + vertical.reach;
-  const phaseBytes = planeRows * rowBytes;
+  const slack = whole?.slack || horizontal.length - pitches.row;
+  const stacked = whole !== undefined && whole.slack > 0;
+  const phaseRows = planeRows + (stacked ? (whole.images - 1) * pitches.rows : 0);
+  const phaseBytes = phaseRows * rowBytes + floatBytes * slack;
   const channelBytes = inPlace ? source.channel : phaseBytes * vertical.stride * horizontal.stride;
-  const imageBytes = inPlace ? source.image : channelBytes * (whole?.channels ?? channels);
+  const itemChannels = whole?.channels ?? channels;
+  const nextImage = stacked ? pitches.rows * rowBytes : channelBytes * itemChannels;
+  const imageBytes = inPlace ? source.image : nextImage;
   const block = narrow ? depth : Math.ceil(depth / Math.ceil(depth / largestBlock));
   const rowTable = writeIntegers(
     runtime,
@@ -243,10 +229,21 @@ export function makePlan(
   const address = planLayout.write(runtime, {
     ...{ images, groups, channels, results, depth, block, rowTable },
     tileTable: tileTable(runtime, columnsOf(shape), {
-      ...{ images: imagesPerItem, rows: rowsPerItem, columns: horizontal.outputs },
-      ...{ imageBytes, rowBytes, start: inPlace ? 0 : horizontal.start, target },
+      ...{
+        images: imagesPerItem,
+        rows: rowsPerItem,
+        columns: horizontal.outputs,
+      },
+      ...{ imageBytes, rowBytes, target },
     }),
-    ...{ imagesPerItem, rowsPerItem, imageBlocks, rowBlocks, panelBlocks, panelsPerItem },
+    ...{
+      imagesPerItem,
+      rowsPerItem,
+      imageBlocks,
+      rowBlocks,
+      panelBlocks,
+      panelsPerItem,
+    },
     outputRows: vertical.outputs,
     outputColumns: horizontal.outputs,
     inPlace: inPlace ? 1 : 0,
@@ -262,11 +259,25 @@ export function makePlan(
     strideH: horizontal.stride,
     beforeV: vertical.before,
     extentV: vertical.extent,
-    startV: inPlace ? 0 : vertical.start,
-    startH: inPlace ? 0 : horizontal.start,
     reachV: vertical.reach,
-    ...{ rowBytes, planeRows, phaseBytes, channelBytes, imageBytes },
-    columnTable: writeIntegers(runtime, columnStretches(horizontal)),
+    ...{
+      rowBytes,
+      rowLength: horizontal.length,
+      planeRows,
+      slack,
+      phaseBytes,
+      channelBytes,
+      imageBytes,
+    },
+    columnTable: writeIntegers(
+      runtime,
+      stretches(horizontal).flatMap(({ lead, count, first, rest }) => [
+        lead,
+        count,
+        first * floatBytes,
+        rest,
+      ]),
+    ),
     tallPanels: tall,
     panels,
     panelRows: height,
@@ -275,90 +286,11 @@ export function makePlan(
     ...{ address, depth, block, results, groups, panels },
     positions: vertical.outputs * horizontal.outputs,
     items: groups * imageBlocks * rowBlocks * panelBlocks,
-    itemImageBytes: inPlace ? 0 : imagesPerItem * imageBytes,
+    itemImageBytes: inPlace ? 0 : channelBytes * itemChannels * (stacked ? 1 : imagesPerItem),
     positionsPerItem: (imagesPerItem * rowsPerItem * horizontal.outputs) / panelBlocks,
     narrow,
     itemBytes: narrow
       ? results * (rowsPerItem * rowBytes + floatBytes * columnsOf(shape))
       : floatBytes * columnsOf(shape) * (block + results),
   };
-}
-
-/** By phase: margin before, pixels, first pixel, margin after, all of a row of scratch memory. */
-function columnStretches({ extent, stride, before, length }: GatherAxis): number[] {
-  return Array.from({ length: stride }, (_, phase) => {
-    const lead = Math.min(length, Math.max(0, Math.ceil((before - phase) / stride)));
-    const first = lead * stride + phase - before;
-    const count = Math.max(0, Math.min(length - lead, Math.ceil((extent - first) / stride)));
-    return [lead, count, first * floatBytes, length - lead - count];
-  }).flat();
-}
-
-/** The columns of an item: its output positions, where each is gathered and where its result goes. */
-interface ItemColumns {
-  readonly images: number;
-  readonly rows: number;
-  readonly columns: number;
-  readonly imageBytes: number;
-  readonly rowBytes: number;
-  readonly start: number;
-  readonly target: GatherSizes["target"];
-}
-
-const knownTables = new WeakMap<WasmRuntime, Map<string, number>>();
-
-/** The address of the records of an item's tiles. Layers that differ in their channels alone share a table. */
-function tileTable(runtime: WasmRuntime, width: number, item: ItemColumns): number {
-  const { images, rows, columns, imageBytes, rowBytes, start, target } = item;
-  const between = images > 1 ? [imageBytes, target.image] : [];
-  const key = [images, rows, columns, rowBytes, start, target.row, target.column, ...between].join();
-  const known = knownTables.get(runtime) ?? new Map<string, number>();
-  knownTables.set(runtime, known);
-  const before = known.get(key);
-  if (before !== undefined) return before;
-  const address = writeIntegers(runtime, tileRecords(item, width));
-  known.set(key, address);
-  return address;
-}
-
-function tileRecords(
-  { images, rows, columns, imageBytes, rowBytes, start, target }: ItemColumns,
-  width: number,
-): Int32Array {
-  const positions = images * rows * columns;
-  const tiles = Math.ceil(positions / width);
-  const record = tileLayout.bytes(width) / floatBytes;
-  const [gatherAt, targetAt, quadsAt] = [
-    tileLayout.gather,
-    tileLayout.target(width),
-    tileLayout.quads(width),
-  ];
-  const words = new Int32Array(tiles * record);
-  let [image, p, q] = [0, 0, 0];
-  for (let tile = 0; tile < tiles; tile++) {
-    const gather = words.subarray(tile * record + gatherAt / floatBytes).subarray(0, width);
-    const out = words.subarray(tile * record + targetAt / floatBytes).subarray(0, width);
-    const count = Math.min(width, positions - tile * width);
-    for (let j = 0; j < count; j++) {
-      gather[j] = image * imageBytes + p * rowBytes + (q + start) * floatBytes;
-      out[j] = image * target.image + p * target.row + q * target.column;
-      if (++q < columns) continue;
-      q = 0;
-      if (++p < rows) continue;
-      p = 0;
-      image++;
-    }
-    // Columns beyond the last are gathered from what follows it; nobody reads their results.
-    for (let j = count; j < width; j++) gather[j] = gather[j - 1] + floatBytes;
-    const quads = words.subarray(tile * record + quadsAt / floatBytes);
-    for (let j = 0; j < width; j += 4) quads[j / 4] = splitOf(gather.subarray(j, j + 4));
-    words[tile * record + tileLayout.out / floatBytes] = out[0];
-    words[tile * record + tileLayout.direct / floatBytes] = count === width && sideBySide(out) ? 1 : 0;
-    words[tile * record + tileLayout.straight / floatBytes] = sideBySide(gather) ? 1 : 0;
-  }
-  return words;
-}
-
-function sideBySide(places: Int32Array): boolean {
-  return places.every((place, j) => place === places[0] + j * floatBytes);
 }

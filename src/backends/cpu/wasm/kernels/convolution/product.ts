@@ -2,8 +2,10 @@
 import type { FunctionBuilder, Local, ModuleBuilder } from "../../encoder/index.ts";
 import type { PackSliver, PrepareImage } from "./gather.ts";
 import { coefficientBytes, type NormRelu } from "./normRelu.ts";
-import { floatBytes, planLayout, tileLayout } from "./plan.ts";
+import { planLayout } from "./plan.ts";
+import { floatBytes } from "./record.ts";
 import { columnsOf, defineProductTile, type TileShape, tileRows } from "./tile.ts";
+import { tileLayout } from "./tileTable.ts";
 
 /** Reads fields of a plan into locals. */
 export function planFields<Name extends (typeof planLayout.fields)[number]>(

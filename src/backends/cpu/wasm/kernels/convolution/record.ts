@@ -2,6 +2,7 @@
 import type { Expression, FunctionBuilder, Reusable } from "../../encoder/index.ts";
 import type { WasmRuntime } from "../../runtime.ts";
 
+export const floatBytes = 4;
 const fieldBytes = 4;
 
 /** The fields of a kind of record, in the order of memory. */

@@ -1,7 +1,8 @@
 /** The sizes of the gathered products that a convolution and its gradients are. Letters as in index.ts. */
 import type { HostView } from "../../../../backend.ts";
 import type { Conv2dAttributes } from "../../../loops/conv2d.ts";
-import { floatBytes, type GatherSizes, type GatherTap } from "./plan.ts";
+import type { GatherSizes, GatherTap } from "./plan.ts";
+import { floatBytes } from "./record.ts";
 import { type Sweep, stretchOf, sweeps, type Tap } from "./sweep.ts";
 
 /** A tap of the window, and its row and column in it. */
@@ -67,8 +68,8 @@ export function forwardProduct(
   const [, w1, w2, w3] = bytesOf(weight);
   const results = K / groups;
   const axis = ({ extent, stride, length, reach }: Sweep, before: number, outputs: number) => ({
-    ...{ extent, stride, before, length, outputs, reach },
-    start: 0,
+    ...{ extent, stride, before, outputs, reach },
+    length: Math.min(length, outputs + reach),
   });
   return {
     sizes: {
@@ -121,10 +122,10 @@ export function inputGradientProducts(
         extent: number,
         { start, count }: { start: number; count: number },
       ) => ({
-        ...{ extent, reach, start },
+        ...{ extent, reach },
         stride: 1,
-        before: reach,
-        length: start + count + reach,
+        before: reach - start,
+        length: count + reach,
         outputs: count,
       });
       products.push({

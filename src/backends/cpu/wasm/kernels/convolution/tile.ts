@@ -90,19 +90,26 @@ const dotParams = { y: "i32", yRow: "i32", x: "i32", xRow: "i32", bytes: "i32", 
 export type DotTile = FunctionHandle<typeof dotParams, undefined>;
 
 /**
- * (y, yRow, x, xRow, bytes, sums): adds to the sums of `rows` by `taps` dot products, kept in memory lane by lane,
- * over rows of `bytes` bytes, a multiple of `4 * dotStride`.
+ * (y, yRow, x, xRow, bytes, sums): sums of `rows` by `taps` dot products, kept in memory lane by lane, over rows of
+ * `bytes` bytes, a multiple of `4 * dotStride`. `accumulate` adds to what is there.
  */
-export function defineDotTile(module: ModuleBuilder, shape: TileShape, rows: number, taps: number): DotTile {
+export function defineDotTile(
+  module: ModuleBuilder,
+  shape: TileShape,
+  rows: number,
+  taps: number,
+  accumulate: boolean,
+): DotTile {
   const { fused } = shape;
   const parts = dotStride(shape) / 4;
   return module.func(
-    `dots_${rows}x${taps}`,
+    `dots_${rows}x${taps}${accumulate ? "_add" : ""}`,
     { params: dotParams, exported: false },
     (f, { y, yRow, x, xRow, bytes, sums }) => {
-      const { i32, v128 } = f;
+      const { i32, v128, f32x4 } = f;
       const totals = Array.from({ length: rows * taps * parts }, (_, i) => f.local("v128", `sum${i}`));
-      for (const [i, total] of totals.entries()) total.set(v128.load(sums, 16 * i));
+      const zero = f.let(f32x4.splat(0), "zero");
+      for (const [i, total] of totals.entries()) total.set(accumulate ? v128.load(sums, 16 * i) : zero);
       const lefts = rowPointers(f, y, yRow, rows, "left");
       const rights = rowPointers(f, x, xRow, taps, "right");
       const at = f.local("i32", "at");
