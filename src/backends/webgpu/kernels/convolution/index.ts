@@ -4,7 +4,6 @@
  * where they do, else copied first.
  */
 import type { KernelAttributes } from "../../../backend.ts";
-import type { GpuMemory } from "../../memory.ts";
 import type { GpuKernel, GpuRuntime, GpuView } from "../../runtime.ts";
 import {
   asOneRow,
@@ -17,14 +16,7 @@ import {
   roundUp,
 } from "./geometry.ts";
 import { packedLength, packWeights } from "./packWeights.ts";
-import {
-  type Frame,
-  frameLength,
-  inPlace,
-  type Normalization,
-  normCoefficients,
-  prepareImages,
-} from "./prepare.ts";
+import { type Frame, frameLength, inPlace, type Normalization, prepareImages } from "./prepare.ts";
 import { type Epilogue, launchProduct } from "./product.ts";
 import { gradientTileOf, productTileOf } from "./tiles.ts";
 import { launchWeightGradient } from "./weightGradient.ts";
@@ -43,19 +35,6 @@ function withImages(
   else
     runtime.scratch(frameLength(x, frame), (target) =>
       body(prepareImages(runtime, x, target, frame, normalization)),
-    );
-}
-
-/** Runs `body` with the norm's coefficients, or with null where there is no norm. */
-function withNorm(
-  runtime: GpuRuntime,
-  norm: { readonly vectors: readonly GpuView[]; readonly epsilon: number } | null,
-  body: (normalization: Normalization | null) => void,
-): void {
-  if (!norm) body(null);
-  else
-    runtime.scratch(2 * norm.vectors[0].shape[0], (target: GpuMemory) =>
-      body(normCoefficients(runtime, norm.vectors, norm.epsilon, target)),
     );
 }
 
@@ -143,8 +122,15 @@ export const normReluConv2d: GpuKernel<KernelAttributes["normReluConv2d"]> = (
   output,
   attributes,
 ) =>
-  withNorm(runtime, { vectors: [weight, bias, statistics], epsilon: attributes.epsilon }, (normalization) =>
-    forward(runtime, "normReluConv2d", x, filter, output, attributes, {}, normalization),
+  forward(
+    runtime,
+    "normReluConv2d",
+    x,
+    filter,
+    output,
+    attributes,
+    {},
+    { weight, bias, statistics, epsilon: attributes.epsilon },
   );
 
 /** A convolution of the output's gradient, its elements laid down at the stride's distance, with the window turned. */
@@ -217,6 +203,9 @@ export const normReluConv2dWeightGradient: GpuKernel<KernelAttributes["normReluC
   output,
   attributes,
 ) =>
-  withNorm(runtime, { vectors: [weight, bias, statistics], epsilon: attributes.epsilon }, (normalization) =>
-    weightGradient(runtime, x, gradient, output, attributes, normalization),
-  );
+  weightGradient(runtime, x, gradient, output, attributes, {
+    weight,
+    bias,
+    statistics,
+    epsilon: attributes.epsilon,
+  });

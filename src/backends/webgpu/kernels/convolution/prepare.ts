@@ -9,9 +9,14 @@ import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
 import { expressionFunctions } from "../../wgsl.ts";
 import type { Images } from "./geometry.ts";
 
-/** x ↦ max(x · scale + shift, 0) by channel: `[2, C]`, scales first. */
+/** x ↦ max(weight · (x − mean) / √(variance + ε) + bias, 0) by channel. */
 export interface Normalization {
-  readonly coefficients: GpuMemory;
+  /** `[C]` */
+  readonly weight: GpuView;
+  readonly bias: GpuView;
+  /** `[2, C]`: means, then variances. */
+  readonly statistics: GpuView;
+  readonly epsilon: number;
 }
 
 /** Where the images go. */
@@ -31,6 +36,13 @@ export function frameLength(x: GpuView, { rows, columns }: Frame): number {
   return x.shape[0] * x.shape[1] * rows * columns;
 }
 
+/** WGSL: scale and shift of channel `c`. A division for four elements is cheaper than a kernel of its own. */
+const coefficients = `
+  let mean = statistics_get(p.statistics_o + c * p.statistics_1);
+  let variance = statistics_get(p.statistics_o + p.statistics_0 + c * p.statistics_1);
+  let scale = weight_get(p.weight_o + c * p.weight_0) / sqrt(variance + p.epsilon);
+  let shift = bias_get(p.bias_o + c * p.bias_0) - mean * scale;`;
+
 /** Copies `x` `[N, C, H, W]` into `target`, `[N, C, rows, columns]`. */
 export function prepareImages(
   runtime: GpuRuntime,
@@ -41,6 +53,7 @@ export function prepareImages(
 ): Images {
   const [, C, H, W] = x.shape;
   const { top, left, rows, columns, spread = [1, 1] } = frame;
+  const { epsilon, ...vectors } = normalization ?? { epsilon: 0 };
   const isSpread = spread[0] > 1 || spread[1] > 1;
   runtime.launch({
     label: "prepareImages",
@@ -48,9 +61,7 @@ export function prepareImages(
     operands: [
       { name: "x", buffer: x.buffer, access: "read" },
       { name: "y", buffer: target, access: "write", vector: true },
-      ...(normalization
-        ? [{ name: "norm", buffer: normalization.coefficients, access: "read" } as const]
-        : []),
+      ...Object.entries(vectors).map(([name, { buffer }]) => ({ name, buffer, access: "read" }) as const),
     ],
     numbers: {
       ...layoutNumbers("x", x),
@@ -63,6 +74,8 @@ export function prepareImages(
       vectors: columns / 4,
       spread_h: spread[0],
       spread_w: spread[1],
+      ...Object.assign({}, ...Object.entries(vectors).map(([name, view]) => layoutNumbers(name, view))),
+      epsilon: float(epsilon),
     },
     threads: frameLength(x, frame) / 4,
     shader: () => ({
@@ -86,7 +99,7 @@ fn element(base: i32, w: i32${normalization ? ", scale: f32, shift: f32" : ""}) 
   if (!inside) { y_set4(id * 4, vec4<f32>(0.0)); return; }
   let base = p.x_o + n * p.x_0 + c * p.x_1 + h * p.x_2;
   let w = vector * 4 - p.left;
-  ${normalization ? "let scale = norm_get(c);\n  let shift = norm_get(p.C + c);" : ""}
+  ${normalization ? coefficients : ""}
   y_set4(id * 4, vec4<f32>(${[0, 1, 2, 3]
     .map((lane) => `element(base, w + ${lane}${normalization ? ", scale, shift" : ""})`)
     .join(", ")}));`,
@@ -100,41 +113,6 @@ fn element(base: i32, w: i32${normalization ? ", scale: f32, shift: f32" : ""}) 
     row: columns,
     last: null,
   };
-}
-
-/** Writes scale and shift of every channel, from the norm's weight, bias and the statistics of x. */
-export function normCoefficients(
-  runtime: GpuRuntime,
-  [weight, bias, statistics]: readonly GpuView[],
-  epsilon: number,
-  target: GpuMemory,
-): Normalization {
-  const channels = weight.shape[0];
-  runtime.launch({
-    label: "normCoefficients",
-    operands: [
-      { name: "weight", buffer: weight.buffer, access: "read" },
-      { name: "bias", buffer: bias.buffer, access: "read" },
-      { name: "statistics", buffer: statistics.buffer, access: "read" },
-      { name: "y", buffer: target, access: "write" },
-    ],
-    numbers: {
-      ...layoutNumbers("weight", weight),
-      ...layoutNumbers("bias", bias),
-      ...layoutNumbers("statistics", statistics),
-      epsilon: float(epsilon),
-    },
-    threads: channels,
-    shader: () => ({
-      body: `
-  let mean = statistics_get(p.statistics_o + id * p.statistics_1);
-  let variance = statistics_get(p.statistics_o + p.statistics_0 + id * p.statistics_1);
-  let scale = weight_get(p.weight_o + id * p.weight_0) / sqrt(variance + p.epsilon);
-  y_set(id, scale);
-  y_set(p.threads + id, bias_get(p.bias_o + id * p.bias_0) - mean * scale);`,
-    }),
-  });
-  return { coefficients: target };
 }
 
 /** `x` as it lies, where a product can read it in place: columns are neighbours and all else is a multiple of four. */
