@@ -68,6 +68,16 @@ export function flattenRows(view: GpuView): GpuView | null {
   return { ...view, shape: [N, C, 1, H * W], strides: [image, channel, H * W * column, column] };
 }
 
+/** Whether the elements lie one after the other; axes of extent 1 may have any stride. */
+export function isRowMajor({ shape, strides }: GpuView): boolean {
+  let step = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    if (shape[axis] !== 1 && strides[axis] !== step) return false;
+    step *= shape[axis];
+  }
+  return true;
+}
+
 /** Columns of a prepared row that a block of `width` outputs per row may read, so that no load leaves the row. */
 export function readColumns({ Q, S, stride, dilation }: Extents, width: number): number {
   const lastBlock = roundUp(Q, width) - width;

@@ -4,38 +4,32 @@
  * where they do, else copied first.
  */
 import type { KernelAttributes } from "../../../backend.ts";
+import type { GpuMemory } from "../../memory.ts";
 import type { GpuKernel, GpuRuntime, GpuView } from "../../runtime.ts";
+import { launchJobs } from "../jobs.ts";
 import {
   asOneRow,
   type Extents,
   extentsOf,
   flattenRows,
-  type Images,
   isPointwise,
   readColumns,
   roundUp,
 } from "./geometry.ts";
-import { packedLength, packWeights } from "./packWeights.ts";
-import { type Frame, frameLength, inPlace, type Normalization, prepareImages } from "./prepare.ts";
+import { packedLength, weightsInPlace, weightsJob } from "./packWeights.ts";
+import { type Frame, frameLength, imagesJob, inPlace, type Normalization } from "./prepare.ts";
 import { type Epilogue, launchProduct } from "./product.ts";
 import { gradientTileOf, productTileOf } from "./tiles.ts";
 import { launchWeightGradient } from "./weightGradient.ts";
 
-/** Runs `body` with images that a product can read: `x` itself, or a copy in workspace. */
-function withImages(
+/** Runs `body` with workspace of so many words, or with null where none is needed. */
+function withWorkspace(
   runtime: GpuRuntime,
-  x: GpuView,
-  frame: Frame,
-  normalization: Normalization | null,
-  mayStay: boolean,
-  body: (images: Images) => void,
+  length: number | null,
+  body: (target: GpuMemory | null) => void,
 ): void {
-  const images = mayStay && !normalization ? inPlace(x) : null;
-  if (images) body(images);
-  else
-    runtime.scratch(frameLength(x, frame), (target) =>
-      body(prepareImages(runtime, x, target, frame, normalization)),
-    );
+  if (length === null) body(null);
+  else runtime.scratch(length, body);
 }
 
 interface ProductCall {
@@ -71,12 +65,23 @@ function convolve(
     rows: (extents.P - 1) * extents.stride[0] + (extents.R - 1) * extents.dilation[0] + 1,
     columns: readColumns(extents, 4 * tile.vectors),
   };
-  runtime.scratch(packedLength(weight.shape, extents.groups, tile.channels, transposed), (target) => {
-    const weights = packWeights(runtime, weight, extents.groups, tile.channels, target, transposed);
-    withImages(runtime, input, frame, normalization, isWindowless, (images) =>
-      launchProduct(runtime, label, extents, images, weights, output, tile, epilogue),
-    );
-  });
+  const channels = tile.channels;
+  const lyingWeights = weightsInPlace(weight, extents.groups, channels, transposed);
+  const lyingImages = isWindowless && !normalization ? inPlace(input) : null;
+  const weightLength = lyingWeights ? null : packedLength(weight.shape, extents.groups, channels, transposed);
+  withWorkspace(runtime, weightLength, (weightTarget) =>
+    withWorkspace(runtime, lyingImages ? null : frameLength(input, frame), (imageTarget) => {
+      const packing =
+        weightTarget && weightsJob("w_", weight, extents.groups, channels, weightTarget, transposed);
+      const laying = imageTarget && imagesJob("i_", input, imageTarget, frame, normalization);
+      launchJobs(
+        runtime,
+        [laying?.job, packing?.job].filter((job) => job !== undefined),
+      );
+      const [weights, images] = [packing?.weights ?? lyingWeights, laying?.images ?? lyingImages];
+      if (weights && images) launchProduct(runtime, label, extents, images, weights, output, tile, epilogue);
+    }),
+  );
 }
 
 function forward(
@@ -176,17 +181,20 @@ function weightGradient(
     columns: readColumns(extents, 4),
   };
   const gradientFrame: Frame = { top: 0, left: 0, rows: P, columns: roundUp(Q, 4) };
-  withImages(runtime, delta, gradientFrame, null, true, (gradients) =>
-    withImages(runtime, input, imageFrame, normalization, isWindowless, (images) =>
-      launchWeightGradient(
+  const lyingGradients = inPlace(delta);
+  const lyingImages = isWindowless && !normalization ? inPlace(input) : null;
+  withWorkspace(runtime, lyingGradients ? null : frameLength(delta, gradientFrame), (gradientTarget) =>
+    withWorkspace(runtime, lyingImages ? null : frameLength(input, imageFrame), (imageTarget) => {
+      const first = gradientTarget && imagesJob("g_", delta, gradientTarget, gradientFrame);
+      const second = imageTarget && imagesJob("i_", input, imageTarget, imageFrame, normalization);
+      launchJobs(
         runtime,
-        extents,
-        images,
-        gradients,
-        output,
-        gradientTileOf(extents, runtime.tuning),
-      ),
-    ),
+        [first?.job, second?.job].filter((job) => job !== undefined),
+      );
+      const [gradients, images] = [first?.images ?? lyingGradients, second?.images ?? lyingImages];
+      const tile = gradientTileOf(extents, runtime.tuning);
+      if (gradients && images) launchWeightGradient(runtime, extents, images, gradients, output, tile);
+    }),
   );
 }
 

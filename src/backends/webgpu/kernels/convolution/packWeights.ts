@@ -1,16 +1,20 @@
 /**
  * Weights in the order in which a product reads them: `[groups, C, R, S, K]`, K rounded up to whole tiles with zeros,
  * so that one vector load gives four output channels. For the gradient in the input the same with C and K exchanged
- * and the window turned round.
+ * and the window turned round. Weights of a single element per pair of channels are mostly read where they lie.
  */
 import type { GpuMemory } from "../../memory.ts";
-import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
-import { roundUp } from "./geometry.ts";
+import { type GpuView, layoutNumbers } from "../../runtime.ts";
+import type { Job } from "../jobs.ts";
+import { isRowMajor, roundUp } from "./geometry.ts";
 
-export interface PackedWeights {
+export interface Weights {
   readonly memory: GpuMemory;
+  readonly offset: number;
   /** Output channels of a group, rounded up. */
   readonly channels: number;
+  /** `[groups, K, C]` instead: a vector load gives four input channels of one output channel. */
+  readonly byOutput: boolean;
 }
 
 /** Elements of the packed weights. */
@@ -25,45 +29,66 @@ export function packedLength(
     : groups * C * R * S * roundUp(K / groups, tile);
 }
 
-/** Packs `weight` `[K, C/groups, R, S]`; `transposed` exchanges C and K and turns the window. */
-export function packWeights(
-  runtime: GpuRuntime,
+/** `weight` `[K, C/groups, 1, 1]` as it lies, where a product can read that; else null. `transposed` as below. */
+export function weightsInPlace(
+  weight: GpuView,
+  groups: number,
+  tile: number,
+  transposed: boolean,
+): Weights | null {
+  const [K, C, R, S] = weight.shape;
+  if (R * S !== 1 || weight.offset % 4 !== 0 || !isRowMajor(weight)) return null;
+  const { buffer: memory, offset } = weight;
+  if (transposed) return C % tile === 0 ? { memory, offset, channels: C, byOutput: false } : null;
+  return C % 4 === 0 ? { memory, offset, channels: K / groups, byOutput: true } : null;
+}
+
+/** Packs `weight` `[K, C/groups, R, S]` as a job of that name; `transposed` exchanges C and K and turns the window. */
+export function weightsJob(
+  name: string,
   weight: GpuView,
   groups: number,
   tile: number,
   target: GpuMemory,
   transposed: boolean,
-): PackedWeights {
+): { readonly job: Job; readonly weights: Weights } {
   const [allK, C, R, S] = weight.shape;
   const K = allK / groups;
   const [inner, outer] = transposed ? [C, K] : [K, C];
   const channels = roundUp(inner, tile);
-  runtime.launch({
+  const extents = { inner, outer, R, S, channels, K };
+  const job: Job = {
     label: transposed ? "packWeightsTransposed" : "packWeights",
+    name,
+    variant: "",
     operands: [
-      { name: "weight", buffer: weight.buffer, access: "read" },
-      { name: "y", buffer: target, access: "write" },
+      { name: `${name}x`, buffer: weight.buffer, access: "read" },
+      { name: `${name}y`, buffer: target, access: "write" },
     ],
-    numbers: { ...layoutNumbers("weight", weight), inner, outer, R, S, channels, K },
+    numbers: {
+      ...layoutNumbers(`${name}x`, weight),
+      ...Object.fromEntries(Object.entries(extents).map(([own, value]) => [`${name}${own}`, value])),
+    },
     threads: groups * outer * R * S * channels,
     shader: () => {
+      const n = (own: string) => `p.${name}${own}`;
       const [k, c] = transposed ? ["o", "i"] : ["i", "o"];
-      const [row, column] = transposed ? ["p.R - 1 - r", "p.S - 1 - s"] : ["r", "s"];
+      const [row, column] = transposed ? [`${n("R")} - 1 - r`, `${n("S")} - 1 - s`] : ["r", "s"];
       return {
         body: `
-  let i = id % p.channels;
-  var rest = id / p.channels;
-  let s = rest % p.S;
-  rest = rest / p.S;
-  let r = rest % p.R;
-  rest = rest / p.R;
-  let o = rest % p.outer;
-  let g = rest / p.outer;
-  if (i >= p.inner) { y_set(id, 0.0); return; }
-  y_set(id, weight_get(p.weight_o + (g * p.K + ${k}) * p.weight_0 + ${c} * p.weight_1
-    + (${row}) * p.weight_2 + (${column}) * p.weight_3));`,
+  let i = e % ${n("channels")};
+  var rest = e / ${n("channels")};
+  let s = rest % ${n("S")};
+  rest = rest / ${n("S")};
+  let r = rest % ${n("R")};
+  rest = rest / ${n("R")};
+  let o = rest % ${n("outer")};
+  let g = rest / ${n("outer")};
+  if (i >= ${n("inner")}) { ${name}y_set(e, 0.0); return; }
+  ${name}y_set(e, ${name}x_get(${n("x_o")} + (g * ${n("K")} + ${k}) * ${n("x_0")} + ${c} * ${n("x_1")}
+    + (${row}) * ${n("x_2")} + (${column}) * ${n("x_3")}));`,
       };
     },
-  });
-  return { memory: target, channels };
+  };
+  return { job, weights: { memory: target, offset: 0, channels, byOutput: false } };
 }

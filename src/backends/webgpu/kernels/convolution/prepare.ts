@@ -5,8 +5,9 @@
  */
 import type { GpuMemory } from "../../memory.ts";
 import { float } from "../../parameters.ts";
-import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
+import { type GpuView, layoutNumbers } from "../../runtime.ts";
 import { expressionFunctions } from "../../wgsl.ts";
+import type { Job } from "../jobs.ts";
 import type { Images } from "./geometry.ts";
 
 /** x ↦ max(weight · (x − mean) / √(variance + ε) + bias, 0) by channel. */
@@ -36,82 +37,91 @@ export function frameLength(x: GpuView, { rows, columns }: Frame): number {
   return x.shape[0] * x.shape[1] * rows * columns;
 }
 
-/** WGSL: scale and shift of channel `c`. A division for four elements is cheaper than a kernel of its own. */
-const coefficients = `
-  let mean = statistics_get(p.statistics_o + c * p.statistics_1);
-  let variance = statistics_get(p.statistics_o + p.statistics_0 + c * p.statistics_1);
-  let scale = weight_get(p.weight_o + c * p.weight_0) / sqrt(variance + p.epsilon);
-  let shift = bias_get(p.bias_o + c * p.bias_0) - mean * scale;`;
-
-/** Copies `x` `[N, C, H, W]` into `target`, `[N, C, rows, columns]`. */
-export function prepareImages(
-  runtime: GpuRuntime,
+/** Copies `x` `[N, C, H, W]` into `target`, `[N, C, rows, columns]`, as a job of that name. */
+export function imagesJob(
+  name: string,
   x: GpuView,
   target: GpuMemory,
   frame: Frame,
   normalization: Normalization | null = null,
-): Images {
+): { readonly job: Job; readonly images: Images } {
   const [, C, H, W] = x.shape;
   const { top, left, rows, columns, spread = [1, 1] } = frame;
   const { epsilon, ...vectors } = normalization ?? { epsilon: 0 };
+  const read = Object.entries({ x, ...vectors }).map(([own, view]) => [`${name}${own}`, view] as const);
   const isSpread = spread[0] > 1 || spread[1] > 1;
-  runtime.launch({
+  const extents = {
+    C,
+    H,
+    W,
+    top,
+    left,
+    rows,
+    vectors: columns / 4,
+    spread_h: spread[0],
+    spread_w: spread[1],
+  };
+  const job: Job = {
     label: "prepareImages",
+    name,
     variant: `${normalization ? "norm" : ""}${isSpread ? "spread" : ""}`,
     operands: [
-      { name: "x", buffer: x.buffer, access: "read" },
-      { name: "y", buffer: target, access: "write", vector: true },
-      ...Object.entries(vectors).map(([name, { buffer }]) => ({ name, buffer, access: "read" }) as const),
+      ...read.map(([own, { buffer }]) => ({ name: own, buffer, access: "read" }) as const),
+      { name: `${name}y`, buffer: target, access: "write", vector: true },
     ],
     numbers: {
-      ...layoutNumbers("x", x),
-      C,
-      H,
-      W,
-      top,
-      left,
-      rows,
-      vectors: columns / 4,
-      spread_h: spread[0],
-      spread_w: spread[1],
-      ...Object.assign({}, ...Object.entries(vectors).map(([name, view]) => layoutNumbers(name, view))),
-      epsilon: float(epsilon),
+      ...Object.assign({}, ...read.map(([own, view]) => layoutNumbers(own, view))),
+      ...Object.fromEntries(Object.entries(extents).map(([own, value]) => [`${name}${own}`, value])),
+      [`${name}epsilon`]: float(epsilon),
     },
     threads: frameLength(x, frame) / 4,
-    shader: () => ({
-      declarations: `${normalization ? expressionFunctions : ""}
-fn element(base: i32, w: i32${normalization ? ", scale: f32, shift: f32" : ""}) -> f32 {
-  ${isSpread ? "if (w < 0 || w % p.spread_w != 0) { return 0.0; }\n  let column = w / p.spread_w;" : "let column = w;"}
-  if (column < 0 || column >= p.W) { return 0.0; }
-  let value = x_get(base + column * p.x_3);
-  return ${normalization ? "f_max(value * scale + shift, 0.0)" : "value"};
-}`,
-      body: `
-  let vector = id % p.vectors;
-  let row = (id / p.vectors) % p.rows;
-  let plane = id / (p.vectors * p.rows);
-  let c = plane % p.C;
-  let n = plane / p.C;
-  var h = row - p.top;
-  var inside = h >= 0;
-  ${isSpread ? "inside = inside && h % p.spread_h == 0;\n  h = h / p.spread_h;" : ""}
-  inside = inside && h < p.H;
-  if (!inside) { y_set4(id * 4, vec4<f32>(0.0)); return; }
-  let base = p.x_o + n * p.x_0 + c * p.x_1 + h * p.x_2;
-  let w = vector * 4 - p.left;
-  ${normalization ? coefficients : ""}
-  y_set4(id * 4, vec4<f32>(${[0, 1, 2, 3]
-    .map((lane) => `element(base, w + ${lane}${normalization ? ", scale, shift" : ""})`)
-    .join(", ")}));`,
-    }),
-  });
-  return {
+    shader: () => imagesShader(name, normalization !== null, isSpread),
+  };
+  const images = {
     view: target,
     offset: 0,
     image: C * rows * columns,
     channel: rows * columns,
     row: columns,
     last: null,
+  };
+  return { job, images };
+}
+
+function imagesShader(name: string, isNormed: boolean, isSpread: boolean): ReturnType<Job["shader"]> {
+  const n = (own: string) => `p.${name}${own}`;
+  // A division for four elements is cheaper than a kernel for the coefficients.
+  const coefficients = `
+  let mean = ${name}statistics_get(${n("statistics_o")} + c * ${n("statistics_1")});
+  let variance = ${name}statistics_get(${n("statistics_o")} + ${n("statistics_0")} + c * ${n("statistics_1")});
+  let scale = ${name}weight_get(${n("weight_o")} + c * ${n("weight_0")}) / sqrt(variance + ${n("epsilon")});
+  let shift = ${name}bias_get(${n("bias_o")} + c * ${n("bias_0")}) - mean * scale;`;
+  const element = `
+fn ${name}element(base: i32, w: i32${isNormed ? ", scale: f32, shift: f32" : ""}) -> f32 {
+  ${isSpread ? `if (w < 0 || w % ${n("spread_w")} != 0) { return 0.0; }\n  let column = w / ${n("spread_w")};` : "let column = w;"}
+  if (column < 0 || column >= ${n("W")}) { return 0.0; }
+  let value = ${name}x_get(base + column * ${n("x_3")});
+  return ${isNormed ? "f_max(value * scale + shift, 0.0)" : "value"};
+}`;
+  return {
+    declarations: [...(isNormed ? [expressionFunctions] : []), element],
+    body: `
+  let vector = e % ${n("vectors")};
+  let row = (e / ${n("vectors")}) % ${n("rows")};
+  let plane = e / (${n("vectors")} * ${n("rows")});
+  let c = plane % ${n("C")};
+  let image = plane / ${n("C")};
+  var h = row - ${n("top")};
+  var inside = h >= 0;
+  ${isSpread ? `inside = inside && h % ${n("spread_h")} == 0;\n  h = h / ${n("spread_h")};` : ""}
+  inside = inside && h < ${n("H")};
+  if (!inside) { ${name}y_set4(e * 4, vec4<f32>(0.0)); return; }
+  let base = ${n("x_o")} + image * ${n("x_0")} + c * ${n("x_1")} + h * ${n("x_2")};
+  let w = vector * 4 - ${n("left")};
+  ${isNormed ? coefficients : ""}
+  ${name}y_set4(e * 4, vec4<f32>(${[0, 1, 2, 3]
+    .map((lane) => `${name}element(base, w + ${lane}${isNormed ? ", scale, shift" : ""})`)
+    .join(", ")}));`,
   };
 }
 

@@ -8,7 +8,7 @@
 import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
 import { expressionFunctions } from "../../wgsl.ts";
 import type { Extents, Images } from "./geometry.ts";
-import type { PackedWeights } from "./packWeights.ts";
+import type { Weights } from "./packWeights.ts";
 import type { ProductTile } from "./tiles.ts";
 
 /** What happens to a sum before it is stored. */
@@ -50,6 +50,7 @@ function shader(
   { channels, vectors }: ProductTile,
   { bias, relu = false }: Epilogue,
   { vectorStores, wholeBlocks, clamped }: Edges,
+  byOutput: boolean,
 ): { readonly declarations: string; readonly body: string } {
   const ks = Array.from({ length: channels }, (_, k) => k);
   const vs = Array.from({ length: vectors }, (_, v) => v);
@@ -70,6 +71,41 @@ function shader(
         ${ks.map((k) => vs.map((v) => `a${k}_${v} = a${k}_${v} + i${v} * ${weight(k)};`).join(" ")).join("\n        ")}
       }`;
   });
+  const load = (at: string): string =>
+    Array.from(
+      { length: loads },
+      (_, i) => `let x${i} = x_get4(${clamped ? `min(${at} + ${4 * i}, last)` : `${at} + ${4 * i}`});`,
+    ).join(" ");
+  const packedLoop = `
+  var x_channel_at = x_start;
+  var weight_at = p.weight_offset + g * p.C * p.weight_input + k;
+  for (var c = 0; c < channels; c++) {
+    var x_at = x_channel_at;
+    x_channel_at += x_channel;
+    ${R === 1 ? "{" : "for (var r = 0; r < rows; r++) {"}
+      ${load("x_at")}
+${taps.join("\n")}
+      ${R === 1 ? "" : "x_at += x_row;"}
+      weight_at += ${S} * weight_column;
+    }
+  }`;
+  // Channels beyond the last are computed from the last, and not stored.
+  const byOutputLoop = `
+  var x_at = x_start;
+  ${ks.map((k) => `let weight${k} = p.weight_offset + (g * p.K + min(k + ${k}, p.K - 1)) * channels;`).join("\n  ")}
+  for (var c = 0; c < channels; c += 4) {
+    ${ks.map((k) => `let w${k} = weights_get4(weight${k} + c);`).join(" ")}
+${lanes
+  .map(
+    (lane) => `    {
+      ${load("x_at")}
+      ${vs.map((v) => `let i${v} = ${stretch(v, 0)};`).join(" ")}
+      ${ks.map((k) => vs.map((v) => `a${k}_${v} = a${k}_${v} + i${v} * w${k}.${lane};`).join(" ")).join("\n      ")}
+      x_at += x_channel;
+    }`,
+  )
+  .join("\n")}
+  }`;
   const finished = (k: number, v: number): string => {
     const sum = bias ? `a${k}_${v} + bias_get(p.bias_o + (g * p.K + k + ${k}) * p.bias_0)` : `a${k}_${v}`;
     return relu ? `rectified(${sum})` : sum;
@@ -110,25 +146,13 @@ fn rectified(x: vec4<f32>) -> vec4<f32> {
   let g = rest / p.k_tiles;
 ${ks.map((k) => `  ${vs.map((v) => `var a${k}_${v} = vec4<f32>(0.0);`).join(" ")}`).join("\n")}
   let x_start = p.x_offset + n * p.x_image + g * p.C * p.x_channel + row * ${stride[0]} * p.x_row + q * ${stride[1]};
-  let weight_start = g * p.C * p.weight_input + k;
   // Numbers of the loop are read once: not every compiler takes loads of uniform memory out of a loop.
   let channels = p.C;
   let x_channel = p.x_channel;
   ${R === 1 ? "" : `let rows = p.R;\n  let x_row = ${dilation[0]} * p.x_row;`}
-  let weight_column = p.weight_column;
+  ${byOutput ? "" : "let weight_column = p.weight_column;"}
   ${clamped ? "let last = p.x_last;" : ""}
-  var x_channel_at = x_start;
-  var weight_at = weight_start;
-  for (var c = 0; c < channels; c++) {
-    var x_at = x_channel_at;
-    x_channel_at += x_channel;
-    ${R === 1 ? "{" : "for (var r = 0; r < rows; r++) {"}
-      ${Array.from({ length: loads }, (_, i) => `let x${i} = x_get4(${clamped ? `min(x_at + ${4 * i}, last)` : `x_at + ${4 * i}`});`).join(" ")}
-${taps.join("\n")}
-      ${R === 1 ? "" : "x_at += x_row;"}
-      weight_at += ${S} * weight_column;
-    }
-  }
+${byOutput ? byOutputLoop : packedLoop}
   let y_at = p.y_o + n * p.y_0 + g * p.K * p.y_1 + row * p.y_2;
 ${ks.map((k) => `  if (k + ${k} < p.K) {\n    ${store(k)}\n  }`).join("\n")}`,
   };
@@ -140,7 +164,7 @@ export function launchProduct(
   label: string,
   extents: Extents,
   x: Images,
-  weights: PackedWeights,
+  weights: Weights,
   y: GpuView,
   tile: ProductTile,
   epilogue: Epilogue = {},
@@ -165,11 +189,17 @@ export function launchProduct(
       tile.vectors,
       !!bias,
       !!relu,
+      weights.byOutput,
       ...Object.values(edges),
     ].join(),
     operands: [
       { name: "x", buffer: x.view, access: "read", vector: true },
-      { name: "weights", buffer: weights.memory, access: "read", vector: tile.channels >= 4 },
+      {
+        name: "weights",
+        buffer: weights.memory,
+        access: "read",
+        vector: weights.byOutput || tile.channels >= 4,
+      },
       { name: "y", buffer: y.buffer, access: "write", vector: vectorStores },
       ...(bias ? [{ name: "bias", buffer: bias.buffer, access: "read" } as const] : []),
     ],
@@ -189,11 +219,11 @@ export function launchProduct(
       Q,
       blocks,
       k_tiles: kTiles,
+      weight_offset: weights.offset,
       weight_input: R * S * weights.channels,
-      weight_row: S * weights.channels,
       weight_column: weights.channels,
     },
     threads: groups * kTiles * N * P * blocks,
-    shader: () => shader(extents, tile, epilogue, edges),
+    shader: () => shader(extents, tile, epilogue, edges, weights.byOutput),
   });
 }

@@ -5,7 +5,7 @@
  * order, so that the bits do not depend on timing.
  */
 import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
-import type { Extents, Images } from "./geometry.ts";
+import { type Extents, type Images, isRowMajor } from "./geometry.ts";
 import type { GradientTile } from "./tiles.ts";
 
 const lanes = ["x", "y", "z", "w"];
@@ -73,16 +73,6 @@ ${each(
     `dot(a${i}_${j}_${s}, vec4<f32>(1.0))); }`,
 )}`,
   };
-}
-
-/** Whether the weights lie one after the other; axes of extent 1 may have any stride. */
-function isRowMajor({ shape, strides }: GpuView): boolean {
-  let step = 1;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    if (shape[axis] !== 1 && strides[axis] !== step) return false;
-    step *= shape[axis];
-  }
-  return true;
 }
 
 /** Adds the shares up into `y` `[groups · K, C, R, S]`. */

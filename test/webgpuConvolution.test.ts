@@ -1,0 +1,74 @@
+/** Convolutions on WebGPU with as many channels as layers have, against the CPU: weights read in place or packed. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { conv2d, grad, normReluConv2d, type Tensor, tensor } from "../src/index.ts";
+import { furthest, noise } from "./support/noise.ts";
+import { softwareWebGpu, tensorsOnDevice } from "./support/webgpu.ts";
+
+const options = softwareWebGpu();
+
+const layer = fc.record({
+  images: fc.constantFrom(1, 3),
+  groups: fc.constantFrom(1, 1, 2),
+  inputs: fc.constantFrom(3, 4, 8, 12, 20),
+  outputs: fc.constantFrom(1, 5, 8, 9, 16, 20),
+  extent: fc.constantFrom(1, 4, 5, 7),
+  window: fc.constantFrom(1, 1, 3),
+  stride: fc.constantFrom(1, 1, 2),
+  /** Where the weights begin in their memory: at a multiple of four they may be read in place. */
+  offset: fc.constantFrom(0, 3, 8),
+  fused: fc.boolean(),
+});
+type Layer = typeof layer extends fc.Arbitrary<infer Value> ? Value : never;
+type Make = (values: Float32Array, shape: readonly number[]) => Tensor;
+
+/** Output and gradients in image and weight. */
+function resultsOf(
+  make: Make,
+  { images, groups, inputs, outputs, extent, window, stride, offset, fused }: Layer,
+) {
+  const shape = [images, groups * inputs, extent, extent];
+  const x = make(
+    noise(
+      shape.reduce((a, b) => a * b),
+      0,
+      1,
+    ),
+    shape,
+  );
+  const weightShape = [groups * outputs, inputs, window, window];
+  const size = weightShape.reduce((a, b) => a * b);
+  const weight = make(noise(size + offset, 0, 2), [size + offset])
+    .slice(0, offset, size + offset)
+    .reshape(weightShape);
+  const vector = (seed: number, mean: number) => make(noise(groups * inputs, mean, seed), [groups * inputs]);
+  const parts = [x, weight, vector(3, 1), vector(4, 0)];
+  const leaves = parts.map((part) => part.detach());
+  for (const leaf of leaves) leaf.requiresGrad = true;
+  const [image, filter, scale, shift] = leaves;
+  const at = { stride, padding: window >> 1, groups };
+  const y = fused
+    ? normReluConv2d(image, filter, { weight: scale, bias: shift, ...at })
+    : conv2d(image, filter, at).add(scale.sum()).add(shift.sum());
+  const slope = make(noise(y.size, 0, 5), y.shape);
+  return [y, ...grad(y, leaves, { gradients: [slope] })];
+}
+
+describe.skipIf(!options)("convolutions on WebGPU", async () => {
+  const onDevice = await tensorsOnDevice(options);
+
+  it("are the CPU's, forward and back, whatever the channels and wherever the weights lie", async () => {
+    const check = async (drawn: Layer) => {
+      if (drawn.fused && drawn.images * drawn.extent * drawn.extent < 9) return;
+      const found = await Promise.all(resultsOf(onDevice, drawn).map((each) => each.data()));
+      const expected = resultsOf((values, shape) => tensor(values, { shape }), drawn).map((x) =>
+        x.dataSync(),
+      );
+      found.forEach((values, i) => {
+        expect(values.length).toBe(expected[i].length);
+        expect(furthest(values, expected[i])).toBeLessThan(1e-3);
+      });
+    };
+    await fc.assert(fc.asyncProperty(layer, check), { numRuns: 40, seed: 5 });
+  }, 60_000);
+});
