@@ -8,8 +8,9 @@
 import type { HostView } from "../../../../backend.ts";
 import type { Conv2dAttributes } from "../../../loops/conv2d.ts";
 import type { WasmRuntime } from "../../runtime.ts";
+import { narrowResults } from "./items.ts";
 import { pitchesOf } from "./margins.ts";
-import { makePlan, narrowResults } from "./plan.ts";
+import { makePlan } from "./plan.ts";
 import { floatBytes, RecordLayout, writeIntegers } from "./record.ts";
 import { bytesOf, forwardProduct, isDense } from "./sizes.ts";
 import { columnsOf, dotStride, dotTaps, dotTileBytes, type TileShape, tileRows } from "./tile.ts";

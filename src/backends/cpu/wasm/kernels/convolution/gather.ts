@@ -4,6 +4,7 @@ import { type CopyNormed, coefficientBytes, type NormRelu } from "./normRelu.ts"
 import { planLayout } from "./plan.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
 import { tileLayout } from "./tileTable.ts";
+import type { TouchRows } from "./touch.ts";
 
 const rowParams = { from: "i32", to: "i32", count: "i32", step: "i32" } as const;
 export type CopyRow = FunctionHandle<typeof rowParams, undefined>;
@@ -65,6 +66,7 @@ export function definePrepare(
   copyRow: CopyRow,
   normRelu: NormRelu,
   copyNormed: CopyNormed,
+  touch: TouchRows,
 ): PrepareImage {
   const clear = module.func("clearRow", { params: clearParams, exported: false }, (f, { to, count }) => {
     const { i32, v128, f32, f32x4 } = f;
@@ -102,8 +104,22 @@ export function definePrepare(
           () => v128.store(at, f.f32x4.splat(0)),
           () => f.call(clear, { to: at, count: floats }),
         );
+      const [firstY, lastY] = [f.local("i32", "firstY"), f.local("i32", "lastY")];
+      firstY.set(i32.sub(i32.mul(firstRow, strideV), beforeV));
+      lastY.set(i32.sub(i32.add(firstY, i32.mul(planeRows, strideV)), 1));
+      firstY.set(f.select(firstY, 0, i32.gt_s(firstY, 0)));
+      lastY.set(f.select(lastY, f.let(i32.sub(extentV, 1)), i32.lt_s(lastY, extentV)));
       f.forRange(image, 0, images, 1, () => {
         source.set(from);
+        f.if(i32.gt_s(lastY, firstY), () =>
+          f.call(touch, {
+            from: i32.add(from, i32.mul(firstY, sourceRow)),
+            rowBytes: planLayout.load(f, plan, "sourceChannel"),
+            rows: channels,
+            bytes: i32.mul(i32.sub(lastY, firstY), sourceRow),
+            to: i32.add(to, i32.mul(image, imageBytes)),
+          }),
+        );
         f.forRange(c, 0, channels, 1, () => {
           plane.set(i32.mul(c, planLayout.load(f, plan, "channelBytes")));
           plane.set(i32.add(i32.add(to, i32.mul(image, imageBytes)), plane));

@@ -38,13 +38,13 @@ function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string
   const copyRow = defineCopyRow(module);
   const normRelu = defineNormRelu(module, shape);
   const copyNormed = defineCopyNormed(module, shape);
-  const prepare = definePrepare(module, copyRow, normRelu, copyNormed);
+  const touch = defineTouchRows(module);
+  const prepare = definePrepare(module, copyRow, normRelu, copyNormed, touch);
   const packSliver = definePackSliver(module, shape);
   definePackPanels(module);
   defineGatheredProduct(module, shape, prepare, packSliver, normRelu);
   defineNarrowProduct(module, shape, prepare, copyRow);
   defineJoinPlanes(module, copyRow);
-  const touch = defineTouchRows(module);
   const packRows = definePackRows(module, shape, {
     packSliver,
     copyRow,

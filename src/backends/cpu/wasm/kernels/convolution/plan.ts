@@ -8,22 +8,17 @@
  * the stride so that every tap is a plain shift (sweep.ts).
  */
 import type { WasmRuntime } from "../../runtime.ts";
+import { cut, cutNarrow, halvesOf, isNarrow } from "./items.ts";
 import { pitchesOf, stretches } from "./margins.ts";
 import { floatBytes, RecordLayout, writeIntegers } from "./record.ts";
 import { columnsOf, type TileShape, tileRows } from "./tile.ts";
 import { tileTable } from "./tileTable.ts";
 
-/** With so many results or fewer, slivers cost as much as they save. */
-export const narrowResults = 12;
-/** With so many or fewer they cost a little more than computing margins of this share, and throwing them away. */
-const [wideResults, largestMargin] = [32, 0.15];
-
-/** Positions of an item: enough to be worth handing out, few enough that its image stays in the second cache. */
-const positionsPerItem = 512;
-/** An image that is read in place again and again stays in the second cache. */
-const narrowImageBytes = 384 * 1024;
-/** So many items let threads share evenly; with fewer, the results are split too, and the image gathered for each part. */
-const enoughItems = 4;
+/**
+ * So many items let threads share evenly; with fewer, columns that are read where they lie are split too, else the
+ * results, and the image is gathered for each part.
+ */
+export const enoughItems = 4;
 /** Panels of an item at least, so that gathering stays a small share of it. */
 const fewestPanels = 3;
 /** Depth of a product done at once: a sliver of B and a panel of A of this depth fit the first cache together. */
@@ -91,6 +86,8 @@ export const planLayout = new RecordLayout([
   "rowsPerItem",
   "imageBlocks",
   "rowBlocks",
+  "columnBlocks",
+  "columnsPerItem",
   "panelBlocks",
   "panelsPerItem",
   "outputRows",
@@ -104,6 +101,7 @@ export const planLayout = new RecordLayout([
   "targetGroup",
   "targetChannel",
   "targetRow",
+  "targetColumn",
   "strideV",
   "strideH",
   "beforeV",
@@ -143,37 +141,9 @@ export interface Plan {
 }
 
 /** Panels of A for so many rows: as even as they can be, the taller ones first. */
-function panelsOf(rows: number): {
-  panels: number;
-  tall: number;
-  height: number;
-} {
+function panelsOf(rows: number): { panels: number; tall: number; height: number } {
   const panels = Math.ceil(rows / tileRows);
   return { panels, tall: rows % panels, height: Math.floor(rows / panels) };
-}
-
-/** Cuts the images into items: some images each, or some rows of one. */
-function cut(sizes: GatherSizes, narrow: boolean) {
-  const { images, vertical, horizontal } = sizes;
-  if (narrow) return { imagesPerItem: 1, rowsPerItem: narrowRows(sizes) };
-  const positions = vertical.outputs * horizontal.outputs;
-  const imagesPerItem = Math.ceil(images / Math.max(1, Math.ceil((images * positions) / positionsPerItem)));
-  const rowBlocks = imagesPerItem > 1 ? 1 : Math.ceil(positions / positionsPerItem);
-  const rowsPerItem = Math.ceil(vertical.outputs / Math.min(rowBlocks, vertical.outputs));
-  return { imagesPerItem, rowsPerItem };
-}
-
-/** Whether an image is read where it lies, margins and all: they must not be much of what is computed. */
-function isNarrow(results: number, { outputs }: GatherAxis, pitch: number): boolean {
-  return results <= narrowResults || (results <= wideResults && pitch <= (1 + largestMargin) * outputs);
-}
-
-/** Rows of an item that is read in place: its image stays in the second cache, and there are items for all threads. */
-function narrowRows({ images, groups, channels, vertical, horizontal }: GatherSizes): number {
-  const rowBytes = floatBytes * channels * vertical.stride * horizontal.stride * horizontal.length;
-  const most = Math.max(1, Math.floor(narrowImageBytes / rowBytes) - vertical.reach);
-  const blocks = Math.max(Math.ceil(vertical.outputs / most), Math.ceil(enoughItems / (groups * images)));
-  return Math.ceil(vertical.outputs / Math.min(blocks, vertical.outputs));
 }
 
 /** How the weight gradient walks images: so many at once with all their rows, and only some of their channels. */
@@ -193,11 +163,12 @@ export function makePlan(
 ): Plan {
   const { images, groups, channels, results, vertical, horizontal, taps, inPlace, source, target } = sizes;
   const depth = channels * taps.length;
-  const narrow =
-    !whole && !inPlace && isNarrow(results, horizontal, pitchesOf(sizes).row) && target.column === floatBytes;
+  const narrow = !whole && !inPlace && isNarrow(shape, sizes);
   const { imagesPerItem, rowsPerItem } = whole
     ? { imagesPerItem: whole.images, rowsPerItem: vertical.outputs }
-    : cut(sizes, narrow);
+    : narrow
+      ? cutNarrow(sizes)
+      : cut(sizes);
   const pitches = pitchesOf(sizes);
   const rowBytes = inPlace ? source.row : floatBytes * pitches.row;
   const planeRows = rowsPerItem + vertical.reach;
@@ -222,28 +193,24 @@ export function makePlan(
   const { panels, tall, height } = panelsOf(results);
   const imageBlocks = Math.ceil(images / imagesPerItem);
   const rowBlocks = Math.ceil(vertical.outputs / rowsPerItem);
-  const wantedParts = narrow ? 1 : Math.ceil(enoughItems / (groups * imageBlocks * rowBlocks));
+  const items = groups * imageBlocks * rowBlocks;
+  const columns = columnsOf(shape);
+  const tiles = Math.ceil((imagesPerItem * rowsPerItem * horizontal.outputs) / columns);
+  const tileParts = inPlace ? Math.min(tiles, Math.ceil(enoughItems / items)) : 1;
+  const tilesPerItem = Math.ceil(tiles / tileParts);
+  const columnBlocks = Math.ceil(tiles / tilesPerItem);
+  const wantedParts = narrow ? 1 : Math.ceil(enoughItems / (items * columnBlocks));
   const parts = Math.max(1, Math.min(wantedParts, Math.floor(panels / fewestPanels)));
   const panelsPerItem = Math.ceil(panels / parts);
   const panelBlocks = Math.ceil(panels / panelsPerItem);
   const address = planLayout.write(runtime, {
     ...{ images, groups, channels, results, depth, block, rowTable },
     tileTable: tileTable(runtime, columnsOf(shape), {
-      ...{
-        images: imagesPerItem,
-        rows: rowsPerItem,
-        columns: horizontal.outputs,
-      },
+      ...{ images: imagesPerItem, rows: rowsPerItem, columns: horizontal.outputs },
       ...{ imageBytes, rowBytes, target },
     }),
-    ...{
-      imagesPerItem,
-      rowsPerItem,
-      imageBlocks,
-      rowBlocks,
-      panelBlocks,
-      panelsPerItem,
-    },
+    ...{ imagesPerItem, rowsPerItem, imageBlocks, rowBlocks, panelBlocks, panelsPerItem },
+    ...{ columnBlocks, columnsPerItem: columns * tilesPerItem },
     outputRows: vertical.outputs,
     outputColumns: horizontal.outputs,
     inPlace: inPlace ? 1 : 0,
@@ -255,20 +222,14 @@ export function makePlan(
     targetGroup: target.group,
     targetChannel: target.channel,
     targetRow: target.row,
+    targetColumn: target.column,
     strideV: vertical.stride,
     strideH: horizontal.stride,
     beforeV: vertical.before,
     extentV: vertical.extent,
     reachV: vertical.reach,
-    ...{
-      rowBytes,
-      rowLength: horizontal.length,
-      planeRows,
-      slack,
-      phaseBytes,
-      channelBytes,
-      imageBytes,
-    },
+    ...{ rowBytes, rowLength: horizontal.length, planeRows, slack },
+    ...{ phaseBytes, channelBytes, imageBytes },
     columnTable: writeIntegers(
       runtime,
       stretches(horizontal).flatMap(({ lead, count, first, rest }) => [
@@ -285,12 +246,15 @@ export function makePlan(
   return {
     ...{ address, depth, block, results, groups, panels },
     positions: vertical.outputs * horizontal.outputs,
-    items: groups * imageBlocks * rowBlocks * panelBlocks,
-    itemImageBytes: inPlace ? 0 : channelBytes * itemChannels * (stacked ? 1 : imagesPerItem),
-    positionsPerItem: (imagesPerItem * rowsPerItem * horizontal.outputs) / panelBlocks,
+    items: items * columnBlocks * panelBlocks,
+    // Tiles read beyond the last position, by less than their width.
+    itemImageBytes: inPlace
+      ? 0
+      : channelBytes * itemChannels * (stacked ? 1 : imagesPerItem) + floatBytes * columns,
+    positionsPerItem: (imagesPerItem * rowsPerItem * horizontal.outputs) / (columnBlocks * panelBlocks),
     narrow,
     itemBytes: narrow
-      ? results * (rowsPerItem * rowBytes + floatBytes * columnsOf(shape))
-      : floatBytes * columnsOf(shape) * (block + results),
+      ? floatBytes * columns * results * Math.ceil((imagesPerItem * halvesOf(shape, sizes, rowsPerItem)) / 2)
+      : floatBytes * columns * (block + results),
   };
 }

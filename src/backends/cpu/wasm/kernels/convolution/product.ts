@@ -87,6 +87,7 @@ export function defineGatheredProduct(
         ...(["results", "depth", "block", "rowTable", "tileTable", "imagesPerItem", "rowsPerItem"] as const),
         ...(["imageBlocks", "rowBlocks", "outputColumns", "inPlace", "targetChannel", "rowBytes"] as const),
         ...(["panelBlocks", "panelsPerItem", "panels", "tallPanels", "panelRows"] as const),
+        ...(["columnBlocks", "columnsPerItem"] as const),
       ]);
       const names = ["item", "group", "image", "row", "images", "rows", "columns", "base", "out", "from"];
       const [item, group, image, row, images, rows, columns, base, out, from] = names.map((name) =>
@@ -102,6 +103,7 @@ export function defineGatheredProduct(
         f.local("i32", name),
       );
       const [result, j, line] = [f.local("i32", "result"), f.local("i32", "j"), f.local("i32", "line")];
+      const [firstColumn, lastColumn] = [f.local("i32", "firstColumn"), f.local("i32", "lastColumn")];
       const [firstPanel, lastPanel, firstResult, results] = [
         ...["firstPanel", "lastPanel", "firstResult", "results"],
       ].map((name) => f.local("i32", name));
@@ -113,6 +115,8 @@ export function defineGatheredProduct(
         results.set(i32.add(i32.mul(lastPanel, p.panelRows), smaller(lastPanel, p.tallPanels)));
         results.set(i32.sub(results, firstResult));
         group.set(i32.div_u(item, p.panelBlocks));
+        firstColumn.set(i32.mul(i32.rem_u(group, p.columnBlocks), p.columnsPerItem));
+        group.set(i32.div_u(group, p.columnBlocks));
         row.set(i32.mul(i32.rem_u(group, p.rowBlocks), p.rowsPerItem));
         group.set(i32.div_u(group, p.rowBlocks));
         image.set(i32.mul(i32.rem_u(group, p.imageBlocks), p.imagesPerItem));
@@ -122,6 +126,8 @@ export function defineGatheredProduct(
         rows.set(i32.sub(planLayout.load(f, plan, "outputRows"), row));
         rows.set(smaller(rows, p.rowsPerItem));
         columns.set(i32.mul(i32.mul(images, rows), p.outputColumns));
+        lastColumn.set(i32.add(firstColumn, p.columnsPerItem));
+        lastColumn.set(smaller(lastColumn, columns));
         from.set(
           i32.add(
             i32.add(source, i32.mul(group, planLayout.load(f, plan, "sourceGroup"))),
@@ -157,9 +163,10 @@ export function defineGatheredProduct(
             });
           },
         );
-        tile.set(p.tileTable);
-        f.forRange(column, 0, columns, width, () => {
-          valid.set(i32.sub(columns, column));
+        tile.set(i32.mul(i32.div_u(firstColumn, width), tileLayout.bytes(width)));
+        tile.set(i32.add(tile, p.tileTable));
+        f.forRange(column, firstColumn, lastColumn, width, () => {
+          valid.set(i32.sub(lastColumn, column));
           valid.set(f.select(valid, width, i32.lt_s(valid, width)));
           direct.set(i32.and(i32.load(tile, tileLayout.direct), i32.eq(valid, width)));
           to.set(f.select(f.let(i32.add(out, i32.load(tile, tileLayout.out))), tileImage, direct));
