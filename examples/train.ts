@@ -123,7 +123,8 @@ async function main(): Promise<number> {
   const note = (line: string) => {
     if (!options.quiet) process.stderr.write(`${line}\n`);
   };
-  await train.useBackend(options.backend, (line) => process.stderr.write(line));
+  const backend = await train.useBackend(options.backend, (line) => process.stderr.write(line));
+  if (options.profile) await train.checkProfile(backend);
   const folderGiven = options.resume;
   let found: Awaited<ReturnType<typeof train.findTraining>> = null;
   if (folderGiven !== undefined) {
@@ -254,6 +255,12 @@ async function main(): Promise<number> {
         : `Stopped after ${run.records.length} of ${steps} steps; go on with --resume ${folder}`,
     ],
   );
+  if (options.profile && !signal.aborted) {
+    const people = options.json ? process.stderr : process.stdout;
+    const network = { name: options.model, model, optimizer };
+    for (const profile of await train.profileSteps(backend, [network], loader))
+      people.write(train.renderProfile(profile, people.columns || 100));
+  }
   return interrupt.exitCode;
 }
 

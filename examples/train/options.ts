@@ -32,6 +32,7 @@ export interface Options {
   readonly out?: string;
   readonly quiet?: boolean;
   readonly json?: boolean;
+  readonly profile?: boolean;
 }
 
 /** Steps of a training for which neither --steps nor --epochs is given. */
@@ -77,6 +78,7 @@ const command = new Command("train")
   .option("--resume <folder>", "go on with the training in this folder, which knows its options")
   .option("--fresh", "start anew where --out holds an unfinished training")
   .addOption(train.backendOption())
+  .addOption(train.profileOption())
   .option("--out <folder>", "where weights and state go (default: reports/MODEL)")
   .option("--quiet", "no progress and no result")
   .option("--json", "print the result as JSON on stdout, and for people on stderr")
@@ -123,6 +125,8 @@ export function readOptions(): Options {
   const options: Options = command.parse().opts();
   if (options.steps !== undefined && options.epochs !== undefined)
     throw new train.UsageError("--steps and --epochs: give one of them");
+  if (options.profile && options.evaluateOnly)
+    throw new train.UsageError("--profile measures training steps; leave it out, or --evaluate-only");
   if (options.resume !== undefined)
     for (const name of ["fresh", "out", "evaluateOnly", "epochs"] as const)
       if (options[name] !== undefined)

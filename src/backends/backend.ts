@@ -112,6 +112,13 @@ export interface Recording {
   dispose(): void;
 }
 
+/** All launches of one kernel in a profile. */
+export interface KernelTime {
+  readonly label: string;
+  readonly launches: number;
+  readonly milliseconds: number;
+}
+
 export interface Backend {
   readonly name: string;
   /** Uninitialised memory; throws a named error when it cannot be had. */
@@ -136,6 +143,11 @@ export interface Backend {
    * must not read values. Throws while another recording is made.
    */
   record?<Result>(body: () => Result): { readonly result: Result; readonly recording: Recording };
+  /**
+   * Runs `body` with a clock around every kernel and gives the time of each, the longest first, on backends whose device
+   * has such clocks. Throws where this one has none.
+   */
+  profile?(body: () => Promise<void>): Promise<readonly KernelTime[]>;
   memoryReport(): MemoryReport;
   /** Starts a new peak measurement from what is live now. */
   resetPeakMemory(): void;

@@ -27,6 +27,7 @@ export {
   weightsMetadata,
 } from "./modelOptions.ts";
 export { inOwnProcess } from "./ownProcess.ts";
+export { checkProfile, profileOption, profileSteps, renderProfile } from "./profileSteps.ts";
 export { formatDuration, Progress } from "./progress.ts";
 export { environment, publishReport } from "./publishReport.ts";
 export { paperRecipe } from "./recipe.ts";

@@ -1,12 +1,21 @@
 /** The WebGPU backend: kernels are queued, and values come back only when they are asked for. */
-import type { Backend, BackendInfo, Buffer, KernelCall, KernelName, Recording, View } from "../backend.ts";
+import type {
+  Backend,
+  BackendInfo,
+  Buffer,
+  KernelCall,
+  KernelName,
+  KernelTime,
+  Recording,
+  View,
+} from "../backend.ts";
 import type { DType, TypedArray } from "../dtype.ts";
 import type { MemoryCategory, MemoryReport } from "../memory.ts";
 import { CommandStream } from "./commands.ts";
 import type { OpenDevice } from "./device.ts";
 import { kernels } from "./kernels/index.ts";
 import { DeviceMemory, GpuMemory } from "./memory.ts";
-import { type KernelTime, profileKernels } from "./profile.ts";
+import { profileKernels } from "./profile.ts";
 import { GpuRuntime, type GpuView } from "./runtime.ts";
 import { Staging, toWords } from "./staging.ts";
 
@@ -184,7 +193,7 @@ export class WebGpuBackend implements Backend {
   #own(buffer: Buffer): GpuMemory {
     if (buffer instanceof GpuMemory) return buffer;
     throw new Error(
-      "webgpu: the tensor lives on another backend; make it on this one, with the backend option of tensor(), zeros(), …, or move it with model.to()",
+      "webgpu: the tensor lives on another backend; make it on this one, with the backend option of tensor(), zeros(), …, and call setBackend before the model is made",
     );
   }
 }

@@ -1,13 +1,7 @@
 /** How long each kernel takes on the device, by time stamps around every one of them. */
+import type { KernelTime } from "../backend.ts";
 import type { CommandStream } from "./commands.ts";
 import { GPUBufferUsageFlags } from "./memory.ts";
-
-/** All launches of one kernel. */
-export interface KernelTime {
-  readonly label: string;
-  readonly launches: number;
-  readonly milliseconds: number;
-}
 
 /** Kernels per query set: WebGPU allows 4096 queries, two to a kernel. */
 const kernelsPerSet = 2048;
