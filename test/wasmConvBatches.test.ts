@@ -1,11 +1,20 @@
 /**
- * Weight gradients over more images than are walked at once, and over more positions than a block has: the last batch
- * is not whole, the images of one lie side by side with margins that they share, and sums are carried from block to
- * block. Freed memory is NaN, and scratch memory that of an image of NaN, so what is read between images or beyond the
+ * Convolutions and their gradients over more images than are taken at once, and over more positions than a block has:
+ * the last batch is not whole, images lie side by side with margins that they share, tiles reach from one to the next,
+ * and sums are carried from block to block. Freed memory is NaN, and scratch memory that of an image of NaN, so what is read between images or beyond the
  * last one shows.
  */
 import { describe, expect, it } from "vitest";
-import { conv2dWeightGradient, full, Generator, type Padding, randn } from "../src/index.ts";
+import {
+  conv2d,
+  conv2dInputGradient,
+  conv2dWeightGradient,
+  full,
+  Generator,
+  type Padding,
+  randn,
+  type Tensor,
+} from "../src/index.ts";
 import { poisonFreedMemory } from "./support/poison.ts";
 
 poisonFreedMemory();
@@ -15,6 +24,7 @@ interface Size {
   readonly weight: readonly number[];
   readonly stride?: number;
   readonly padding?: Padding;
+  readonly groups?: number;
 }
 
 const sizes: readonly Size[] = [
@@ -30,33 +40,59 @@ const sizes: readonly Size[] = [
   { x: [7, 9, 14, 14], weight: [17, 9, 1, 1] },
   { x: [2, 3, 31, 29], weight: [5, 3, 1, 1] },
   { x: [5, 2, 12, 14], weight: [150, 2, 3, 3], padding: 1 },
+  // Several images an item, of 5, 7 and 8 half tiles each.
+  { x: [13, 5, 6, 6], weight: [9, 5, 3, 3], padding: 1 },
+  { x: [9, 16, 7, 7], weight: [40, 16, 3, 3], padding: 1 },
+  { x: [9, 12, 8, 7], weight: [12, 3, 3, 3], padding: 1, groups: 4 },
+  // Strides, whose phases are put between each other: of 2 by vectors and what is left, of 3 one by one.
+  { x: [2, 6, 23, 26], weight: [8, 3, 3, 3], stride: 2, padding: 1, groups: 2 },
+  { x: [9, 4, 11, 9], weight: [4, 1, 3, 3], stride: 2, padding: 1, groups: 4 },
+  { x: [2, 5, 17, 22], weight: [7, 5, 5, 4], stride: 3, padding: 2 },
   // More rows than an item has, and a number of them that is not even.
   { x: [3, 131, 9, 9], weight: [7, 131, 1, 1] },
   { x: [3, 19, 9, 9], weight: [50, 19, 3, 3], padding: 1 },
 ];
 
-describe("weight gradients over batches of images", () => {
-  it.each(sizes)("x $x, weight $weight", ({ x: shape, weight, stride = 1, padding = 0 }) => {
+/** What is wrong, as [element, got, exact]: one rounding per accumulation of the sum of magnitudes is allowed. */
+function wrongOnes(got: Tensor, exact: Tensor, size: Tensor, accumulations: number): number[][] {
+  const [values, should, scale] = [got, exact, size].map((tensor) => tensor.dataSync());
+  const allowed = 2 ** -24 * (accumulations + 4);
+  return Array.from(values, (value, i) => [i, value, should[i]]).filter(
+    ([i, value, exactly]) => !(Math.abs(value - exactly) <= allowed * scale[i]),
+  );
+}
+
+describe("convolutions of batches of images", () => {
+  it.each(sizes)("x $x, weight $weight", ({ x: shape, weight, stride = 1, padding = 0, groups = 1 }) => {
     const generator = new Generator(7);
-    const [top, bottom, left, right] = typeof padding === "object" ? padding : Array(4).fill(padding);
-    const rows = Math.floor((shape[2] + top + bottom - weight[2]) / stride) + 1;
-    const columns = Math.floor((shape[3] + left + right - weight[3]) / stride) + 1;
-    const x = randn(shape, { generator });
-    const gradient = randn([shape[0], weight[0], rows, columns], { generator });
-    const window = { stride, padding };
+    const window = { stride, padding, groups };
+    const noise = full([8, shape[1], shape[2] + 9 * stride, shape[3] + 9 * stride], Number.NaN);
+    const ones = full(weight, 1);
     for (const N of [1, 8]) {
-      const noise = full([N, shape[1], shape[2] + 9 * stride, shape[3] + 9 * stride], Number.NaN);
-      conv2dWeightGradient(noise, full([N, weight[0], rows + 9, columns + 9], 1), weight, window);
+      const y = conv2d(noise.slice(0, 0, N), ones, window);
+      conv2dInputGradient(y, ones, [N, ...noise.shape.slice(1)], window);
+      conv2dWeightGradient(noise.slice(0, 0, N), y, weight, window);
     }
-    const got = conv2dWeightGradient(x, gradient, weight, window).dataSync();
-    const [x64, gradient64] = [x.to("f64"), gradient.to("f64")];
-    const exact = conv2dWeightGradient(x64, gradient64, weight, window).dataSync();
-    const size = conv2dWeightGradient(x64.abs(), gradient64.abs(), weight, window).dataSync();
-    // One rounding per accumulation, of the sum of magnitudes.
-    const allowed = 2 ** -24 * (shape[0] * rows * columns + 4);
-    const wrong = Array.from(got, (value, i) => [i, value, exact[i]]).filter(
-      ([i, value, should]) => !(Math.abs(value - should) <= allowed * size[i]),
-    );
-    expect(wrong).toEqual([]);
+    const [x, w] = [randn(shape, { generator }), randn(weight, { generator })];
+    const y = conv2d(x, w, window);
+    const gradient = randn(y.shape, { generator });
+    const [x64, w64, gradient64] = [x, w, gradient].map((tensor) => tensor.to("f64"));
+    const [xSize, wSize, gradientSize] = [x64, w64, gradient64].map((tensor) => tensor.abs());
+    const depth = weight[1] * weight[2] * weight[3];
+    expect(wrongOnes(y, conv2d(x64, w64, window), conv2d(xSize, wSize, window), depth)).toEqual([]);
+    const back = (g: Tensor, v: Tensor) => conv2dInputGradient(g, v, shape, window);
+    expect(
+      wrongOnes(
+        ...[back(gradient, w), back(gradient64, w64), back(gradientSize, wSize)],
+        (depth / weight[1]) * (weight[0] / groups),
+      ),
+    ).toEqual([]);
+    const across = (v: Tensor, g: Tensor) => conv2dWeightGradient(v, g, weight, window);
+    expect(
+      wrongOnes(
+        ...[across(x, gradient), across(x64, gradient64), across(xSize, gradientSize)],
+        y.size / y.shape[1],
+      ),
+    ).toEqual([]);
   });
 });
