@@ -39,6 +39,8 @@ export function defineGradient(module: ModuleBuilder) {
     /** Where eight columns lie inside from, if the row has so many. */
     const whole = f.let(i32.sub(p.W, 7), "whole");
     whole.set(f.select(whole, 0, i32.gt_s(whole, 0)));
+    /** Where the last group of four windows begins in the gradient; fewer may follow. */
+    const lastWhole = f.let(i32.sub(i32.shl(p.Q, 2), 16), "lastWhole");
     fill(f, absent, p.lineBytes, lowest);
     f.memory.fill(waiting, 0, p.lineBytes);
 
@@ -55,23 +57,28 @@ export function defineGradient(module: ModuleBuilder) {
       result.set(f.select(address, nowhere, i32.lt_u(index, p.H)));
       carried.set(zero);
     };
-    const write = ({ row: result, carried }: (typeof results)[number], parts: Taps, at: Local<"i32">) => {
-      const [first, second, third] = parts;
-      const even = f.let(f32x4.add(first, pickLanes(f, carried, third, [3, 4, 5, 6])));
-      const vectors = interleave(f, even, second);
-      carried.set(third);
+    /** What each row gets of four windows; one test tells for all of them whether the columns lie inside. */
+    const write = (parts: readonly Taps[], at: Local<"i32">) => {
+      const written = parts.map(([first, second, third], r) => {
+        const { row: result, carried } = results[r];
+        const even = f.let(f32x4.add(first, pickLanes(f, carried, third, [3, 4, 5, 6])));
+        const vectors = interleave(f, even, second);
+        carried.set(third);
+        return { to: f.let(i32.add(result, at)), vectors };
+      });
       column.set(i32.sub(i32.shr_u(at, 2), p.left));
-      const to = f.let(i32.add(result, at));
       f.if(
         i32.lt_u(column, whole),
         () => {
-          for (const [v, vector] of vectors.entries()) v128.store(to, vector, 16 * v);
+          for (const { to, vectors } of written)
+            for (const [v, vector] of vectors.entries()) v128.store(to, vector, 16 * v);
         },
         () => {
           for (let lane = 0; lane < 8; lane++)
-            f.if(i32.lt_u(i32.add(column, lane), p.W), () =>
-              v128.store32_lane(to, vectors[lane >> 2], lane % 4, floatBytes * lane),
-            );
+            f.if(i32.lt_u(i32.add(column, lane), p.W), () => {
+              for (const { to, vectors } of written)
+                v128.store32_lane(to, vectors[lane >> 2], lane % 4, floatBytes * lane);
+            });
         },
       );
     };
@@ -100,13 +107,12 @@ export function defineGradient(module: ModuleBuilder) {
       for (const [r, result] of results.entries()) begin(r, result);
       forEachWindows(f, xRows, lowest, p, sums, (taps, at) => {
         const place = f.let(i32.shr_u(at, 1));
-        const count = f.let(i32.sub(p.Q, i32.shr_u(place, 2)));
         const share = f.let(v128.load(i32.add(p.gradient, place)), "share");
         const [upper, middle, lower] = taps.map(highestOf);
         const best = f.let(f32x4.pmax(f32x4.pmax(upper, middle), lower));
         const seen = f.let(best, "seen");
-        f.if(i32.lt_s(count, 4), () => {
-          const present = f.let(firstLanes(f, count));
+        f.if(i32.gt_s(place, lastWhole), () => {
+          const present = f.let(firstLanes(f, f.let(i32.and(p.Q, 3))));
           share.set(v128.and(share, present));
           seen.set(v128.and(best, present));
         });
@@ -119,9 +125,9 @@ export function defineGradient(module: ModuleBuilder) {
         const line = f.let(i32.add(waiting, place));
         const ofUpper = f.let(f32x4.add(v128.load(line), v128.and(share, upperWins)));
         v128.store(line, v128.andnot(rest, middleWins));
-        write(results[0], shareColumns(f, taps[0], upper, ofUpper), at);
         const ofMiddle = f.let(v128.and(rest, middleWins));
-        write(results[1], shareColumns(f, taps[1], middle, ofMiddle), at);
+        const parts = [shareColumns(f, taps[0], upper, ofUpper), shareColumns(f, taps[1], middle, ofMiddle)];
+        write(parts, at);
       });
       for (const result of results) finish(result);
       row.set(i32.add(row, 2));
@@ -134,7 +140,7 @@ export function defineGradient(module: ModuleBuilder) {
       begin(0, results[0]);
       forEachWindows(f, xRows.slice(0, 1), lowest, p, sums, ([taps], at) => {
         const share = f.let(v128.load(i32.add(waiting, i32.shr_u(at, 1))));
-        write(results[0], shareColumns(f, taps, highestOf(taps), share), at);
+        write([shareColumns(f, taps, highestOf(taps), share)], at);
       });
       finish(results[0]);
     });
