@@ -53,6 +53,7 @@ export class CommandStream {
 
   dispatch(dispatch: Dispatch): void {
     this.#recording?.push(dispatch);
+    for (const { id } of dispatch.buffers) this.#waiting.add(id);
     this.#encode(dispatch);
     if (this.#pending >= dispatchesPerSubmission) this.flush();
   }
@@ -109,8 +110,7 @@ export class CommandStream {
     this.#timed = writes;
   }
 
-  #encode({ pipeline, group, parameterOffset, groups, buffers }: Dispatch): void {
-    for (const { id } of buffers) this.#waiting.add(id);
+  #encode({ pipeline, group, parameterOffset, groups }: Dispatch): void {
     if (this.#timed) this.#endPass();
     this.#pass ??= this.#encoderNow().beginComputePass(
       this.#timed ? { timestampWrites: this.#timed(pipeline.label) } : undefined,
