@@ -15,18 +15,24 @@ import { definePackRows } from "./packRows.ts";
 import { definePackPanels } from "./panels.ts";
 import { makePlan, type Plan } from "./plan.ts";
 import { PlanCache } from "./planCache.ts";
-import { defineGatheredProduct } from "./product.ts";
+import { defineBlock, defineGatheredProduct } from "./product.ts";
 import { floatBytes, writeIntegers } from "./record.ts";
 import { bytesOf, forwardProduct, inputGradientProducts, type WeightedProduct } from "./sizes.ts";
 import { type TileShape, tileRows } from "./tile.ts";
 import { defineTouchRows } from "./touch.ts";
 import { defineWeightGradient } from "./weightGradient.ts";
+import { defineWinogradProduct, planWinograd, productStride, type WinogradPlan } from "./winograd.ts";
+import { definePackWinograd, tileProducts } from "./winogradTransforms.ts";
 
 interface ProductPlan {
   readonly plan: Plan;
   readonly first: number;
   /** Address of where the weights of each step lie. */
   readonly weightTable: number;
+  /** Where the product is computed by squares. */
+  readonly winograd: WinogradPlan | null;
+  /** Positions of an image that the product writes. */
+  readonly positions: number;
 }
 
 /** One multiply-add, and one float copied, of one thread at its best: for telling what is worth sharing. */
@@ -42,7 +48,10 @@ function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string
   const prepare = definePrepare(module, copyRow, normRelu, copyNormed, touch);
   const packSliver = definePackSliver(module, shape);
   definePackPanels(module);
-  defineGatheredProduct(module, shape, prepare, packSliver, normRelu);
+  const firstBlock = defineBlock(module, shape, false);
+  defineGatheredProduct(module, shape, prepare, packSliver, normRelu, firstBlock);
+  definePackWinograd(module);
+  defineWinogradProduct(module, shape, prepare, copyRow, firstBlock);
   defineNarrowProduct(module, shape, prepare, copyRow);
   defineJoinPlanes(module, copyRow);
   const packRows = definePackRows(module, shape, {
@@ -96,7 +105,7 @@ export class Multiplier {
     );
     const [w0, w1] = bytesOf(weight);
     const groupBytes = (weight.shape[0] / attributes.groups) * w0;
-    const written = plans.reduce((sum, { plan }) => sum + plan.positions, 0);
+    const written = plans.reduce((sum, { positions }) => sum + positions, 0);
     if (written < x.shape[2] * x.shape[3]) clear();
     for (const plan of plans) this.#multiply(plan, gradient, weight, groupBytes, w1, x, 0);
   }
@@ -165,16 +174,49 @@ export class Multiplier {
   }
 
   #plan(products: readonly WeightedProduct[]): readonly ProductPlan[] {
-    return products.map(({ sizes, first, weightTable }) => ({
-      plan: makePlan(this.#runtime, this.#shape, sizes),
-      first,
-      weightTable: writeIntegers(this.#runtime, weightTable),
-    }));
+    return products.map((product) => {
+      const winograd = planWinograd(this.#runtime, this.#shape, product);
+      return {
+        plan: winograd?.plan ?? makePlan(this.#runtime, this.#shape, product.sizes),
+        first: product.first,
+        weightTable: writeIntegers(this.#runtime, winograd?.weightTable ?? product.weightTable),
+        winograd,
+        positions: product.sizes.vertical.outputs * product.sizes.horizontal.outputs,
+      };
+    });
+  }
+
+  /** The same as `#multiply` by squares of pixels. */
+  #multiplyWinograd(
+    { plan, scratchBytes, outputRows, outputColumns }: WinogradPlan,
+    { first, weightTable }: ProductPlan,
+    source: HostView,
+    weight: HostView,
+    rowBytes: number,
+    target: HostView,
+    coefficients: number,
+  ): void {
+    const { address, panels, results } = plan;
+    const { packWinograd, winogradProduct } = this.#functions();
+    const [, channels] = source.shape;
+    const panelBytes = productStride(results, channels);
+    const packed = this.#runtime.scratch("conv2d panels", tileProducts * panelBytes);
+    this.#runtime.forRange(
+      packWinograd,
+      panels,
+      [address, addressOf(weight), rowBytes, weightTable, packed, panelBytes],
+      { grain: grainOf(copyNanoseconds * tileRows * tileProducts * channels) },
+    );
+    const operands = [address, addressOf(source), packed, addressOf(target) + first, coefficients];
+    this.#runtime.forRange(winogradProduct, plan.items, [...operands, outputRows, outputColumns], {
+      scratchBytes,
+      grain: grainOf(multiplyNanoseconds * results * channels * tileProducts * plan.positionsPerItem),
+    });
   }
 
   /** Packs the weights of every group, then multiplies item by item. Strides of the weights in bytes. */
   #multiply(
-    { plan, first, weightTable }: ProductPlan,
+    product: ProductPlan,
     source: HostView,
     weight: HostView,
     groupBytes: number,
@@ -182,6 +224,11 @@ export class Multiplier {
     target: HostView,
     coefficients: number,
   ): void {
+    const { plan, first, weightTable, winograd } = product;
+    if (winograd) {
+      this.#multiplyWinograd(winograd, product, source, weight, rowBytes, target, coefficients);
+      return;
+    }
     const { address, groups, panels, results, depth, itemBytes, itemImageBytes, narrow } = plan;
     const { packPanels, gatheredProduct, narrowProduct } = this.#functions();
     const packed = this.#runtime.scratch("conv2d panels", floatBytes * groups * results * depth);

@@ -8,7 +8,7 @@
  * the stride so that every tap is a plain shift (sweep.ts).
  */
 import type { WasmRuntime } from "../../runtime.ts";
-import { cut, cutNarrow, halvesOf, isNarrow } from "./items.ts";
+import { cut, cutNarrow, halvesOf, type ItemCut, isNarrow } from "./items.ts";
 import { pitchesOf, stretches } from "./margins.ts";
 import { floatBytes, RecordLayout, writeIntegers } from "./record.ts";
 import { columnsOf, type TileShape, tileRows } from "./tile.ts";
@@ -130,8 +130,6 @@ export interface Plan {
   readonly panels: number;
   /** Scratch memory for the copied image of an item. */
   readonly itemImageBytes: number;
-  /** Positions of an image that the product writes. */
-  readonly positions: number;
   /** Positions of an item, over the number of items that share them. */
   readonly positionsPerItem: number;
   /** Read where it lies in the padded image, without slivers (narrow.ts). */
@@ -154,21 +152,21 @@ export interface WholeImages {
   readonly slack: number;
 }
 
-/** Makes the plan of a gathered product, or of the weight gradient, which has its own items. */
+/** Makes the plan of a gathered product, or of the weight gradient or another that has its own items. */
 export function makePlan(
   runtime: WasmRuntime,
   shape: TileShape,
   sizes: GatherSizes,
   whole?: WholeImages,
+  given?: ItemCut,
 ): Plan {
   const { images, groups, channels, results, vertical, horizontal, taps, inPlace, source, target } = sizes;
   const depth = channels * taps.length;
-  const narrow = !whole && !inPlace && isNarrow(shape, sizes);
+  const narrow = !whole && !given && !inPlace && isNarrow(shape, sizes);
+  const own = () => (narrow ? cutNarrow(sizes) : cut(sizes));
   const { imagesPerItem, rowsPerItem } = whole
     ? { imagesPerItem: whole.images, rowsPerItem: vertical.outputs }
-    : narrow
-      ? cutNarrow(sizes)
-      : cut(sizes);
+    : (given ?? own());
   const pitches = pitchesOf(sizes);
   const rowBytes = inPlace ? source.row : floatBytes * pitches.row;
   const planeRows = rowsPerItem + vertical.reach;
@@ -245,7 +243,6 @@ export function makePlan(
   });
   return {
     ...{ address, depth, block, results, groups, panels },
-    positions: vertical.outputs * horizontal.outputs,
     items: items * columnBlocks * panelBlocks,
     // Tiles read beyond the last position, by less than their width.
     itemImageBytes: inPlace
