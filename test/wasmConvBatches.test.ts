@@ -48,6 +48,8 @@ const sizes: readonly Size[] = [
   { x: [2, 6, 23, 26], weight: [8, 3, 3, 3], stride: 2, padding: 1, groups: 2 },
   { x: [9, 4, 11, 9], weight: [4, 1, 3, 3], stride: 2, padding: 1, groups: 4 },
   { x: [2, 5, 17, 22], weight: [7, 5, 5, 4], stride: 3, padding: 2 },
+  // The same in parts of an image, which begin between its rows.
+  { x: [1, 64, 61, 60], weight: [4, 64, 3, 3], stride: 2, padding: 1 },
   // More rows than an item has, and a number of them that is not even.
   { x: [3, 131, 9, 9], weight: [7, 131, 1, 1] },
   { x: [3, 19, 9, 9], weight: [50, 19, 3, 3], padding: 1 },

@@ -2,6 +2,7 @@
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { type CopyNormed, coefficientBytes, type NormRelu } from "./normRelu.ts";
 import { planLayout } from "./plan.ts";
+import { defineClearRow, defineSplitPlanes } from "./splitRows.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
 import { tileLayout } from "./tileTable.ts";
 import type { TouchRows } from "./touch.ts";
@@ -41,8 +42,6 @@ export function defineCopyRow(module: ModuleBuilder): CopyRow {
   });
 }
 
-const clearParams = { to: "i32", count: "i32" } as const;
-
 const prepareParams = {
   plan: "i32",
   /** The first channel of the first image. */
@@ -63,18 +62,16 @@ export type PrepareImage = FunctionHandle<typeof prepareParams, undefined>;
  */
 export function definePrepare(
   module: ModuleBuilder,
+  shape: TileShape,
   copyRow: CopyRow,
   normRelu: NormRelu,
   copyNormed: CopyNormed,
   touch: TouchRows,
 ): PrepareImage {
-  const clear = module.func("clearRow", { params: clearParams, exported: false }, (f, { to, count }) => {
-    const { i32, v128, f32, f32x4 } = f;
-    const end = f.let(i32.add(to, i32.shl(count, 2)), "end");
-    const whole = f.let(i32.add(to, i32.and(i32.shl(count, 2), -16)), "whole");
-    f.forPointer(to, to, whole, 16, () => v128.store(to, f32x4.splat(0)));
-    f.forPointer(to, to, end, 4, () => f32.store(to, 0));
-  });
+  const clear = defineClearRow(module);
+  const [splitPlanes, splitNormedPlanes] = [false, true].map((normed) =>
+    defineSplitPlanes(module, shape, clear, normed),
+  );
   return module.func(
     "prepareImage",
     { params: prepareParams, exported: false },
@@ -86,6 +83,7 @@ export function definePrepare(
       ).map(field);
       const [rowBytes, planeRows, sourceRow] = (["rowBytes", "planeRows", "sourceRow"] as const).map(field);
       const [rowLength, columnTable] = (["rowLength", "columnTable"] as const).map(field);
+      const evenPhase = field("evenPhase");
       const [imageBytes, phaseBytes, slack] = (["imageBytes", "phaseBytes", "slack"] as const).map(field);
       const [image, c, a, b, i] = ["image", "c", "a", "b", "i"].map((name) => f.local("i32", name));
       const [source, pixel, stretch, y] = ["source", "pixel", "stretch", "y"].map((name) =>
@@ -129,47 +127,60 @@ export function definePrepare(
               local.set(v128.load32_splat(ofChannel, 4 * k));
           });
           f.forRange(a, 0, strideV, 1, () => {
-            stretch.set(columnTable);
-            f.forRange(b, 0, strideH, 1, () => {
-              row.set(plane);
-              for (const [k, local] of [lead, count, firstPixel, rest].entries())
-                local.set(i32.load(stretch, 4 * k));
-              // What a vector of zeros covers too much of is written later: the pixels, and the next row.
-              isThin.set(i32.and(i32.le_s(lead, 4), i32.le_s(rest, 4)));
-              f.forRange(i, 0, planeRows, 1, () => {
-                at.set(row);
-                y.set(i32.sub(i32.add(i32.mul(i32.add(firstRow, i), strideV), a), beforeV));
-                f.if(
-                  i32.lt_u(y, extentV),
-                  () => {
-                    margin(lead);
-                    at.set(i32.add(at, i32.shl(lead, 2)));
-                    pixel.set(i32.add(i32.add(source, i32.mul(y, sourceRow)), firstPixel));
-                    const inOnePass = i32.and(i32.eq(strideH, 1), i32.ge_s(count, 4));
-                    f.if(
-                      i32.and(i32.ne(coefficients, 0), inOnePass),
-                      () => f.call(copyNormed, { from: pixel, to: at, count, mean, slope, constant }),
-                      () => {
-                        f.call(copyRow, { from: pixel, to: at, count, step: i32.shl(strideH, 2) });
-                        f.if(coefficients, () =>
-                          f.call(normRelu, {
-                            ...{ at, rowBytes: 0, rows: 1, columns: count },
-                            ...{ coefficients: ofChannel, coefficientStep: 0 },
-                          }),
-                        );
-                      },
-                    );
-                    at.set(i32.add(at, i32.shl(count, 2)));
-                    margin(rest);
-                  },
-                  () => f.call(clear, { to: at, count: rowLength }),
-                );
-                row.set(i32.add(row, rowBytes));
+            const byPhase = () => {
+              stretch.set(columnTable);
+              f.forRange(b, 0, strideH, 1, () => {
+                row.set(plane);
+                for (const [k, local] of [lead, count, firstPixel, rest].entries())
+                  local.set(i32.load(stretch, 4 * k));
+                // What a vector of zeros covers too much of is written later: the pixels, and the next row.
+                isThin.set(i32.and(i32.le_s(lead, 4), i32.le_s(rest, 4)));
+                f.forRange(i, 0, planeRows, 1, () => {
+                  at.set(row);
+                  y.set(i32.sub(i32.add(i32.mul(i32.add(firstRow, i), strideV), a), beforeV));
+                  f.if(
+                    i32.lt_u(y, extentV),
+                    () => {
+                      margin(lead);
+                      at.set(i32.add(at, i32.shl(lead, 2)));
+                      pixel.set(i32.add(i32.add(source, i32.mul(y, sourceRow)), firstPixel));
+                      const inOnePass = i32.and(i32.eq(strideH, 1), i32.ge_s(count, 4));
+                      f.if(
+                        i32.and(i32.ne(coefficients, 0), inOnePass),
+                        () => f.call(copyNormed, { from: pixel, to: at, count, mean, slope, constant }),
+                        () => {
+                          f.call(copyRow, { from: pixel, to: at, count, step: i32.shl(strideH, 2) });
+                          f.if(coefficients, () =>
+                            f.call(normRelu, {
+                              ...{ at, rowBytes: 0, rows: 1, columns: count },
+                              ...{ coefficients: ofChannel, coefficientStep: 0 },
+                            }),
+                          );
+                        },
+                      );
+                      at.set(i32.add(at, i32.shl(count, 2)));
+                      margin(rest);
+                    },
+                    () => f.call(clear, { to: at, count: rowLength }),
+                  );
+                  row.set(i32.add(row, rowBytes));
+                });
+                f.call(clear, { to: row, count: slack });
+                plane.set(i32.add(plane, phaseBytes));
+                stretch.set(i32.add(stretch, 16));
               });
-              f.call(clear, { to: row, count: slack });
-              plane.set(i32.add(plane, phaseBytes));
-              stretch.set(i32.add(stretch, 16));
-            });
+            };
+            const inPairs = () => {
+              y.set(i32.sub(i32.add(i32.mul(firstRow, strideV), a), beforeV));
+              const split = { plan, source, plane, y, stepY: strideV, mean, slope, constant };
+              f.if(
+                coefficients,
+                () => f.call(splitNormedPlanes, split),
+                () => f.call(splitPlanes, split),
+              );
+              plane.set(i32.add(plane, i32.shl(phaseBytes, 1)));
+            };
+            f.if(i32.ge_s(evenPhase, 0), inPairs, byPhase);
           });
           source.set(i32.add(source, planLayout.load(f, plan, "sourceChannel")));
         });

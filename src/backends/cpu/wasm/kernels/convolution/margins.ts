@@ -40,3 +40,16 @@ export function pitchesOf({ vertical, horizontal }: GatherSizes): {
       sharedMargin({ ...vertical, length: vertical.outputs + vertical.reach }),
   };
 }
+
+/**
+ * The phase that the even pixels are in, if both phases of a stride of two can be taken apart at once (splitRows.ts):
+ * all pixels are read, and margins are not wider than a vector. Else -1.
+ */
+export function evenPhaseOf(axis: GatherAxis): number {
+  const phases = stretches(axis);
+  const even = phases.findIndex(({ first }) => first === 0);
+  const isPair = axis.stride === 2 && even >= 0 && phases[1 - even].first === 1;
+  const isWhole = phases.reduce((sum, { count }) => sum + count, 0) === axis.extent;
+  const isThin = phases.every(({ lead, rest }) => lead <= 4 && rest <= 4);
+  return isPair && isWhole && isThin ? even : -1;
+}

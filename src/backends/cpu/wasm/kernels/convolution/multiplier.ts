@@ -45,7 +45,7 @@ function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string
   const normRelu = defineNormRelu(module, shape);
   const copyNormed = defineCopyNormed(module, shape);
   const touch = defineTouchRows(module);
-  const prepare = definePrepare(module, copyRow, normRelu, copyNormed, touch);
+  const prepare = definePrepare(module, shape, copyRow, normRelu, copyNormed, touch);
   const packSliver = definePackSliver(module, shape);
   definePackPanels(module);
   const firstBlock = defineBlock(module, shape, false);

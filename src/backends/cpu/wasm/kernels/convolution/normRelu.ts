@@ -21,7 +21,7 @@ const params = {
 export type NormRelu = FunctionHandle<typeof params, undefined>;
 
 /** max(0, (x − mean) · slope + constant); NaN stays NaN. */
-function normRelu(
+export function normRelu(
   f: FunctionBuilder,
   fused: boolean,
   x: Local<"v128">,

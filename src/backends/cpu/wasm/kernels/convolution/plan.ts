@@ -9,7 +9,7 @@
  */
 import type { WasmRuntime } from "../../runtime.ts";
 import { cut, cutNarrow, halvesOf, type ItemCut, isNarrow } from "./items.ts";
-import { pitchesOf, stretches } from "./margins.ts";
+import { evenPhaseOf, pitchesOf, stretches } from "./margins.ts";
 import { floatBytes, RecordLayout, writeIntegers } from "./record.ts";
 import { columnsOf, type TileShape, tileRows } from "./tile.ts";
 import { tileTable } from "./tileTable.ts";
@@ -115,6 +115,8 @@ export const planLayout = new RecordLayout([
   "channelBytes",
   "imageBytes",
   "columnTable",
+  "extentH",
+  "evenPhase",
   "tallPanels",
   "panels",
   "panelRows",
@@ -170,7 +172,9 @@ export function makePlan(
   const pitches = pitchesOf(sizes);
   const rowBytes = inPlace ? source.row : floatBytes * pitches.row;
   const planeRows = rowsPerItem + vertical.reach;
-  const slack = whole?.slack || horizontal.length - pitches.row;
+  const evenPhase = inPlace ? -1 : evenPhaseOf(horizontal);
+  // Two phases are written at once, a vector of zeros after each row.
+  const slack = Math.max(whole?.slack ?? 0, horizontal.length - pitches.row, evenPhase < 0 ? 0 : 4);
   const stacked = whole !== undefined && whole.slack > 0;
   const phaseRows = planeRows + (stacked ? (whole.images - 1) * pitches.rows : 0);
   const phaseBytes = phaseRows * rowBytes + floatBytes * slack;
@@ -237,6 +241,8 @@ export function makePlan(
         rest,
       ]),
     ),
+    extentH: horizontal.extent,
+    evenPhase,
     tallPanels: tall,
     panels,
     panelRows: height,
