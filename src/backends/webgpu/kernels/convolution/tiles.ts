@@ -30,8 +30,8 @@ const productDefault: ProductTile = { channels: 8, vectors: 4 };
 export const productTiles: readonly ProductTile[] = [4, 8, 16].flatMap((channels) =>
   [1, 2, 4].map((vectors) => ({ channels, vectors })),
 );
-export const gradientTiles: readonly GradientTile[] = [2, 4, 8].flatMap((outputs) =>
-  [1, 2, 4].map((inputs) => ({ outputs, inputs })),
+export const gradientTiles: readonly GradientTile[] = [4, 8, 16].flatMap((outputs) =>
+  [2, 4, 8].map((inputs) => ({ outputs, inputs })),
 );
 
 /** Shapes that want the same tiles: by the window, the channels of a group, and how long a row is. */
@@ -60,11 +60,11 @@ export function productTileOf(extents: Extents, { products }: Tuning): ProductTi
 export function gradientTileOf(extents: Extents, { gradients }: Tuning): GradientTile {
   const { K, C, S } = extents;
   const tuned = gradients[shapeClass(extents)];
-  const largest = tuned ?? (S === 1 ? { outputs: 8, inputs: 4 } : { outputs: 4, inputs: S <= 3 ? 2 : 1 });
+  const largest = tuned ?? { outputs: 8, inputs: S === 1 ? 4 : 2 };
   const inputs = S <= 3 ? largest.inputs : 1;
   return {
-    outputs: fitting([8, 4, 2, 1], largest.outputs, K),
-    inputs: fitting([4, 2, 1], inputs, C),
+    outputs: fitting([16, 8, 4, 2, 1], largest.outputs, K),
+    inputs: fitting([8, 4, 2, 1], inputs, C),
   };
 }
 
