@@ -38,6 +38,18 @@ interface ProductPlan {
 /** One multiply-add, and one float copied, of one thread at its best: for telling what is worth sharing. */
 const [multiplyNanoseconds, copyNanoseconds] = [0.02, 0.2];
 
+/** The products of an input gradient, one for every phase of the stride. */
+interface InputPlan {
+  readonly plans: readonly ProductPlan[];
+  /** Where they are done item by item: the table of `narrowPhases`, and bytes of panels. */
+  readonly phases: { readonly table: number; readonly panelOffsets: readonly number[] } | null;
+}
+
+const itemNanoseconds = ({ results, depth, positionsPerItem }: Plan): number =>
+  multiplyNanoseconds * results * depth * positionsPerItem;
+
+const panelBytesOf = ({ groups, results, depth }: Plan): number => floatBytes * groups * results * depth;
+
 function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string, WasmFunction>> {
   const module = new ModuleBuilder("convolution");
   runtime.importMemory(module);
@@ -69,7 +81,7 @@ export class Multiplier {
   readonly #runtime: WasmRuntime;
   readonly #shape: TileShape;
   readonly #forward = new PlanCache<readonly ProductPlan[]>(3);
-  readonly #input = new PlanCache<readonly ProductPlan[]>(3);
+  readonly #input = new PlanCache<InputPlan>(3);
   readonly #dots = new PlanCache<DotsPlan>(3);
   readonly #normedDots = new PlanCache<DotsPlan>(3);
   #compiled: Readonly<Record<string, WasmFunction>> | undefined;
@@ -100,14 +112,27 @@ export class Multiplier {
     attributes: Conv2dAttributes,
     clear: () => void,
   ): void {
-    const plans = this.#input.get([gradient, weight, x], attributes, () =>
-      this.#plan(inputGradientProducts(gradient, weight, x, attributes)),
+    const { plans, phases } = this.#input.get([gradient, weight, x], attributes, () =>
+      this.#planPhases(this.#plan(inputGradientProducts(gradient, weight, x, attributes))),
     );
     const [w0, w1] = bytesOf(weight);
     const groupBytes = (weight.shape[0] / attributes.groups) * w0;
     const written = plans.reduce((sum, { positions }) => sum + positions, 0);
     if (written < x.shape[2] * x.shape[3]) clear();
-    for (const plan of plans) this.#multiply(plan, gradient, weight, groupBytes, w1, x, 0);
+    if (!phases) {
+      for (const plan of plans) this.#multiply(plan, gradient, weight, groupBytes, w1, x, 0);
+      return;
+    }
+    const { table, panelOffsets } = phases;
+    const panels = this.#runtime.scratch("conv2d panels", panelOffsets[plans.length]);
+    for (const [i, product] of plans.entries())
+      this.#packPanels(product, weight, groupBytes, w1, panels + panelOffsets[i]);
+    const operands = [addressOf(gradient), addressOf(x), panels, table, plans.length];
+    const sizes = plans.map(({ plan }) => plan);
+    this.#runtime.forRange(this.#functions().narrowPhases, sizes[0].items, operands, {
+      scratchBytes: Math.max(...sizes.map(({ itemBytes, itemImageBytes }) => itemBytes + itemImageBytes)),
+      grain: grainOf(sizes.reduce((sum, plan) => sum + itemNanoseconds(plan), 0)),
+    });
   }
 
   /** Writes the gradient of the weight, which lies without gaps, for `x` or what `coefficients` make of it. */
@@ -186,6 +211,26 @@ export class Multiplier {
     });
   }
 
+  /**
+   * Whether all phases are done item by item. They must be cut alike: results are put between those of the other
+   * phases of a row, so no two threads may have the same row.
+   */
+  #planPhases(plans: readonly ProductPlan[]): InputPlan {
+    const isAlike = (product: ProductPlan) => {
+      const [{ items, rowBlocks, cut }, first] = [product.plan, plans[0].plan];
+      const sameRows = rowBlocks === 1 || cut.rowsPerItem === first.cut.rowsPerItem;
+      const sameItems = items === first.items && rowBlocks === first.rowBlocks;
+      return sameItems && sameRows && cut.imagesPerItem === first.cut.imagesPerItem;
+    };
+    if (plans.length < 2 || !plans.every((product) => product.plan.narrow && isAlike(product)))
+      return { plans, phases: null };
+    const panelOffsets = [0];
+    for (const { plan } of plans)
+      panelOffsets.push(panelOffsets[panelOffsets.length - 1] + panelBytesOf(plan));
+    const entries = plans.flatMap(({ plan, first }, i) => [plan.address, panelOffsets[i], first]);
+    return { plans, phases: { table: writeIntegers(this.#runtime, entries), panelOffsets } };
+  }
+
   /** The same as `#multiply` by squares of pixels. */
   #multiplyWinograd(
     { plan, scratchBytes, outputRows, outputColumns }: WinogradPlan,
@@ -224,27 +269,33 @@ export class Multiplier {
     target: HostView,
     coefficients: number,
   ): void {
-    const { plan, first, weightTable, winograd } = product;
+    const { plan, first, winograd } = product;
     if (winograd) {
       this.#multiplyWinograd(winograd, product, source, weight, rowBytes, target, coefficients);
       return;
     }
-    const { address, groups, panels, results, depth, itemBytes, itemImageBytes, narrow } = plan;
-    const { packPanels, gatheredProduct, narrowProduct } = this.#functions();
-    const packed = this.#runtime.scratch("conv2d panels", floatBytes * groups * results * depth);
-    const operands = [address, addressOf(weight), groupBytes, rowBytes, weightTable, packed];
-    const panelNanoseconds = copyNanoseconds * tileRows * depth;
-    this.#runtime.forRange(packPanels, groups * panels, operands, {
-      grain: grainOf(panelNanoseconds),
-    });
+    const { address, itemBytes, itemImageBytes, narrow } = plan;
+    const { gatheredProduct, narrowProduct } = this.#functions();
+    const packed = this.#runtime.scratch("conv2d panels", panelBytesOf(plan));
+    this.#packPanels(product, weight, groupBytes, rowBytes, packed);
     this.#runtime.forRange(
       narrow ? narrowProduct : gatheredProduct,
       plan.items,
       [address, addressOf(source), packed, addressOf(target) + first, coefficients],
-      {
-        scratchBytes: itemBytes + itemImageBytes,
-        grain: grainOf(multiplyNanoseconds * results * depth * plan.positionsPerItem),
-      },
+      { scratchBytes: itemBytes + itemImageBytes, grain: grainOf(itemNanoseconds(plan)) },
     );
+  }
+
+  #packPanels(
+    { plan: { address, groups, panels, depth }, weightTable }: ProductPlan,
+    weight: HostView,
+    groupBytes: number,
+    rowBytes: number,
+    packed: number,
+  ): void {
+    const operands = [address, addressOf(weight), groupBytes, rowBytes, weightTable, packed];
+    this.#runtime.forRange(this.#functions().packPanels, groups * panels, operands, {
+      grain: grainOf(copyNanoseconds * tileRows * depth),
+    });
   }
 }

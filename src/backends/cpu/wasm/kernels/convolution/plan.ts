@@ -125,6 +125,9 @@ export const planLayout = new RecordLayout([
 export interface Plan {
   readonly address: number;
   readonly items: number;
+  /** Items of an image, and what one takes. */
+  readonly rowBlocks: number;
+  readonly cut: ItemCut;
   readonly depth: number;
   readonly block: number;
   readonly results: number;
@@ -248,7 +251,8 @@ export function makePlan(
     panelRows: height,
   });
   return {
-    ...{ address, depth, block, results, groups, panels },
+    ...{ address, depth, block, results, groups, panels, rowBlocks },
+    cut: { imagesPerItem, rowsPerItem },
     items: items * columnBlocks * panelBlocks,
     // Tiles read beyond the last position, by less than their width.
     itemImageBytes: inPlace
