@@ -1,7 +1,17 @@
 /** Gradients that are summed in place and side by side: the same bits as piece by piece, with fewer kernels. */
 import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
-import { clearGrad, concat, defaultBackend, nn, onEdge, randn, scope, type Tensor } from "../src/index.ts";
+import {
+  batchNorm,
+  clearGrad,
+  concat,
+  defaultBackend,
+  nn,
+  onEdge,
+  randn,
+  scope,
+  type Tensor,
+} from "../src/index.ts";
 import { DenseBlock } from "../src/models/index.ts";
 import { areDisjoint, continues } from "../src/tensor/disjoint.ts";
 import { contiguousStrides } from "../src/tensor/layout.ts";
@@ -65,6 +75,18 @@ describe("gradients of leaves", () => {
     expect(gradient?.storage.freed).toBe(false);
     clearGrad(norm.bias);
     expect(gradient?.storage.freed).toBe(true);
+  });
+
+  it("outlive those of leaves in an inner scope", () => {
+    const bias = variable([2]);
+    scope(() => {
+      const weight = variable([2]);
+      batchNorm(randn([2, 2, 4, 4]), weight, bias)
+        .sum()
+        .backward();
+      expect(weight.grad?.dataSync()).toHaveLength(2);
+    });
+    expect(bias.grad?.dataSync()).toEqual(new Float32Array([32, 32]));
   });
 
   it("are copies where the memory is another's too", () => {

@@ -32,12 +32,21 @@ export function accumulateInto(leaf: Tensor, total: Tensor, handOver: () => bool
     addInPlace(leaf.grad, total);
     return leaf.grad;
   }
-  const own = leaf.grad ? add(leaf.grad, total) : handOver() ? viewOf(total) : clone(total);
+  const own = leaf.grad
+    ? add(leaf.grad, total)
+    : handOver() && mayLieIn(leaf, total.storage)
+      ? viewOf(total)
+      : clone(total);
   const leaves = leavesIn.get(own.storage) ?? 0;
   if (leaves === 0) own.storage.accompany(leaf.storage);
   leavesIn.set(own.storage, leaves + 1);
   ownGradients.add(own);
   return own;
+}
+
+/** Whether memory that other leaves' gradients may lie in as well lives as long as this leaf. */
+function mayLieIn(leaf: Tensor, memory: Storage): boolean {
+  return (leavesIn.get(memory) ?? 0) === 0 || memory.scope === leaf.storage.scope;
 }
 
 /** A tensor of its own on the same memory: the pass may have shown the other to listeners. */
