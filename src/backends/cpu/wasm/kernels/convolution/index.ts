@@ -3,6 +3,11 @@
  * image in place; every other image is copied once with its margin, item by item, into scratch memory that stays in
  * the cache. A norm and a ReLU before the convolution are applied on the way.
  *
+ *     product.ts         slivers of gathered columns by panels: the general case, and 1x1 windows
+ *     narrow.ts          columns read where they lie in the padded image: few filters, and small images
+ *     winograd.ts        3x3 windows with many channels, by squares of 4 x 4 pixels
+ *     weightGradient.ts  dot products of rows of the output gradient and of the image
+ *
  * Letters as in the op: N images, C input channels, H x W input, K output channels, R x S window, P x Q output.
  */
 import type { HostBackendKernel, HostKernel, HostView, Shape } from "../../../../backend.ts";
