@@ -1,6 +1,7 @@
 /** Training: what a run measures, that it leaks nothing, networks side by side, and a clean stop. */
 import { describe, expect, it } from "vitest";
 import { type Batch, DataLoader, type ImageDataset } from "../src/data/index.ts";
+import { trainingMemory } from "../src/graph/index.ts";
 import { Generator, manualSeed, memoryReport, optim, scope, type Tensor } from "../src/index.ts";
 import { cspDenseNet, densenet } from "../src/models/index.ts";
 import {
@@ -93,6 +94,18 @@ describe("TrainingRun", () => {
     }
     // Weights, their gradients, and at least the stem's output, all in f32.
     expect(run.peakBytes).toBeGreaterThan(4 * (2 * model.parameterCount() + 8 * 6 * 4 * 4));
+  });
+
+  it("counts the optimizer's state once, in the step that makes it as later", async () => {
+    manualSeed(1);
+    // Wide layers and two small images: weights, gradients and momentum are most there is.
+    const model = densenet({ ...sizes, stemChannels: 128, growthRate: 64 });
+    const batch = await firstBatch(2);
+    const predicted = trainingMemory(model, [batch.shape]).peakBytes;
+    const optimizer = new optim.SGD(model.parameters(), { lr: 0.01, momentum: 0.9 });
+    const run = new TrainingRun({ name: "wide", model, optimizer });
+    for (let step = 0; step < 3; step++) await run.step(batch);
+    expect(run.peakBytes / predicted).toBeCloseTo(1, 2);
   });
 
   it("does not count the memory of other networks", async () => {

@@ -88,14 +88,17 @@ export class TrainingRun {
     if (!this.model.training) this.model.train();
     this.#optimizer.zeroGrad();
     resetPeakMemory();
-    const liveBefore = memoryReport().liveBytes;
+    const before = memoryReport();
     const start = performance.now();
     const measured = scope(() => this.#update(batch, step));
     const loss = await takeNumber(measured.loss);
     const correct = await takeNumber(measured.correct);
     await this.#instrument?.flush?.();
     const milliseconds = performance.now() - start;
-    const bytes = memoryReport().peakBytes - liveBefore;
+    const after = memoryReport();
+    // What an optimizer allocates in its first step stays, and is counted with its state.
+    const newState = after.byCategory.optimizer.live - before.byCategory.optimizer.live;
+    const bytes = after.peakBytes - before.liveBytes - newState;
     if (this.#instrument?.samples?.(step) ?? this.#instrument !== undefined)
       this.#largestSampledStep = Math.max(this.#largestSampledStep, bytes);
     else this.#largestStep = Math.max(this.#largestStep, bytes);
