@@ -8,7 +8,7 @@
 import type { HostView } from "../../../../backend.ts";
 import type { Conv2dAttributes } from "../../../loops/conv2d.ts";
 import type { WasmRuntime } from "../../runtime.ts";
-import { narrowResults } from "./items.ts";
+import { enoughItems, narrowResults } from "./items.ts";
 import { pitchesOf } from "./margins.ts";
 import { makePlan } from "./plan.ts";
 import { floatBytes, RecordLayout, writeIntegers } from "./record.ts";
@@ -71,8 +71,6 @@ const positionsPerBatch = 1600;
 const largestBlock = 832;
 /** An output gradient of this size is read from a cache the second time. */
 const cachedBytes = 2 * 2 ** 20;
-/** So many items are enough for threads to share them evenly. */
-const enoughItems = 4;
 /** Packing a row costs as much as multiplying it by so many results. */
 const packedRowCost = 10;
 

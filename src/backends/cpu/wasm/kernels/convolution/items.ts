@@ -1,9 +1,14 @@
 /** How a gathered product is cut into items that threads take, and which of the two ways to multiply it goes. */
+import type { GatherSizes } from "./gatherSizes.ts";
 import { pitchesOf } from "./margins.ts";
-import { enoughItems, type GatherSizes } from "./plan.ts";
 import { floatBytes } from "./record.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
 
+/**
+ * So many items let threads share evenly; with fewer, columns that are read where they lie are split too, else the
+ * results, and the image is gathered for each part.
+ */
+export const enoughItems = 4;
 /** With so many results or fewer, slivers cost as much as they save. */
 export const narrowResults = 12;
 /** With so many or fewer they cost a little more than computing this share for nothing. */

@@ -1,5 +1,5 @@
 /** Where the pixels of a padded row lie, and which of its margins are shared with the next row. */
-import type { GatherAxis, GatherSizes } from "./plan.ts";
+import type { GatherAxis, GatherSizes } from "./gatherSizes.ts";
 
 /** A row of one phase: margin before, pixels, which pixel is the first, margin after. */
 interface Stretch {

@@ -8,69 +8,17 @@
  * the stride so that every tap is a plain shift (sweep.ts).
  */
 import type { WasmRuntime } from "../../runtime.ts";
-import { cut, cutNarrow, halvesOf, type ItemCut, isNarrow } from "./items.ts";
+import type { GatherSizes } from "./gatherSizes.ts";
+import { cut, cutNarrow, enoughItems, halvesOf, type ItemCut, isNarrow } from "./items.ts";
 import { evenPhaseOf, pitchesOf, stretches } from "./margins.ts";
 import { floatBytes, RecordLayout, writeIntegers } from "./record.ts";
 import { columnsOf, type TileShape, tileRows } from "./tile.ts";
 import { tileTable } from "./tileTable.ts";
 
-/**
- * So many items let threads share evenly; with fewer, columns that are read where they lie are split too, else the
- * results, and the image is gathered for each part.
- */
-export const enoughItems = 4;
 /** Panels of an item at least, so that gathering stays a small share of it. */
 const fewestPanels = 3;
 /** Depth of a product done at once: a sliver of B and a panel of A of this depth fit the first cache together. */
 const largestBlock = 320;
-
-/** A tap of the window, in the phases of the gathered image. */
-export interface GatherTap {
-  /** Which phase plane it reads. */
-  readonly phase: number;
-  /** Rows and columns further in that plane. */
-  readonly shift: readonly [number, number];
-}
-
-/** One axis of the image copied into scratch memory. */
-export interface GatherAxis {
-  readonly extent: number;
-  /** Position i of phase a is pixel i · stride + a − before. */
-  readonly stride: number;
-  readonly before: number;
-  /** Positions of one phase that may be read. */
-  readonly length: number;
-  /** How many outputs, and how far taps reach beyond them. */
-  readonly outputs: number;
-  readonly reach: number;
-}
-
-/** The sizes of a gathered product. Strides in bytes. */
-export interface GatherSizes {
-  readonly images: number;
-  readonly groups: number;
-  /** Channels of the gathered image, and rows of the result, per group. */
-  readonly channels: number;
-  readonly results: number;
-  readonly vertical: GatherAxis;
-  readonly horizontal: GatherAxis;
-  readonly taps: readonly GatherTap[];
-  /** Read where it lies: windows of one pixel on planes without gaps. */
-  readonly inPlace: boolean;
-  readonly source: {
-    readonly image: number;
-    readonly group: number;
-    readonly channel: number;
-    readonly row: number;
-  };
-  readonly target: {
-    readonly image: number;
-    readonly group: number;
-    readonly channel: number;
-    readonly row: number;
-    readonly column: number;
-  };
-}
 
 /** Everything kernels know of a plan. */
 export const planLayout = new RecordLayout([

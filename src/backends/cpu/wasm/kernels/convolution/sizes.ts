@@ -1,7 +1,7 @@
 /** The sizes of the gathered products that a convolution and its gradients are. Letters as in index.ts. */
 import type { HostView } from "../../../../backend.ts";
 import type { Conv2dAttributes } from "../../../loops/conv2d.ts";
-import type { GatherSizes, GatherTap } from "./plan.ts";
+import type { GatherSizes, GatherTap } from "./gatherSizes.ts";
 import { floatBytes } from "./record.ts";
 import { type Sweep, stretchOf, sweeps, type Tap } from "./sweep.ts";
 

@@ -1,6 +1,6 @@
 /** The records of an item's tiles: where each column is gathered and where its result goes. */
 import type { WasmRuntime } from "../../runtime.ts";
-import type { GatherSizes } from "./plan.ts";
+import type { GatherSizes } from "./gatherSizes.ts";
 import { floatBytes, writeIntegers } from "./record.ts";
 
 /** A tile of columns: fields, then by column where it is gathered and where its result goes, then its quads. */

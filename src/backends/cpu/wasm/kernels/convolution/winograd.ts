@@ -14,8 +14,9 @@
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import type { WasmRuntime } from "../../runtime.ts";
 import type { CopyRow, PrepareImage } from "./gather.ts";
+import type { GatherSizes } from "./gatherSizes.ts";
 import { cutNarrow, halvesOf } from "./items.ts";
-import { type GatherSizes, makePlan, type Plan, planLayout } from "./plan.ts";
+import { makePlan, type Plan, planLayout } from "./plan.ts";
 import { type ProductBlock, planFields } from "./product.ts";
 import { floatBytes } from "./record.ts";
 import type { WeightedProduct } from "./sizes.ts";
