@@ -21,18 +21,33 @@ const tableNames = ["kernels", "steps", "inference", "sampling", "edges"] as con
 /** Asked for by name only: on a machine without a GPU it takes long and says nothing of GPUs. */
 const allTables = [...tableNames, "webgpu"] as const;
 
-const { values } = parseArgs({
-  options: {
-    quick: { type: "boolean", default: false },
-    only: { type: "string", default: tableNames.join(",") },
-    threads: { type: "string" },
-    out: { type: "string", default: path.join(import.meta.dirname, "results") },
-  },
-});
+const usage = `npm run bench -- [--quick] [--only ${allTables.join(",")}] [--threads 1,2] [--out folder]`;
 
 function fail(message: string): never {
-  console.error(`bench: ${message}`);
+  console.error(`bench: ${message}\n${usage}`);
   process.exit(2);
+}
+
+function readArguments() {
+  try {
+    return parseArgs({
+      options: {
+        quick: { type: "boolean", default: false },
+        only: { type: "string", default: tableNames.join(",") },
+        threads: { type: "string" },
+        out: { type: "string", default: path.join(import.meta.dirname, "results") },
+        help: { type: "boolean", default: false },
+      },
+    });
+  } catch (error) {
+    return fail(error instanceof Error ? error.message : String(error));
+  }
+}
+
+const { values } = readArguments();
+if (values.help) {
+  console.log(usage);
+  process.exit(0);
 }
 
 const { quick } = values;
