@@ -1,12 +1,14 @@
 /** The backward pass: what it computes, when it refuses, and what hooks on tensors see and change. */
 import { describe, expect, it } from "vitest";
-import { addInPlace, alias, copyInto } from "../src/autograd/index.ts";
+import { addInPlace, alias, batchNorm, copyInto } from "../src/autograd/index.ts";
 import {
   backward,
   enableGrad,
   grad,
   isGradEnabled,
   noGrad,
+  ones,
+  randn,
   scope,
   type Tensor,
   tensor,
@@ -199,6 +201,15 @@ describe("createGraph and grad", () => {
     const x = variable([1, 2]);
     const start = tensor([10, 100], { dtype: "f64" });
     expect(values(grad(x.mul(2), [x], { gradients: [start] })[0])).toEqual([20, 200]);
+  });
+
+  it("are each in memory of their own, to be disposed of one by one", () => {
+    const x = randn([2, 3, 4, 4], { requiresGrad: true });
+    const [weight, bias] = [ones([3], { requiresGrad: true }), zeros([3], { requiresGrad: true })];
+    const gradients = grad(batchNorm(x, weight, bias).sum(), [x, weight, bias]);
+    for (const { size, storage } of gradients) expect(storage.length).toBe(size);
+    gradients[1].dispose();
+    expect(values(gradients[2])).toEqual([32, 32, 32]);
   });
 
   it("give zeros for unused inputs only when allowed", () => {

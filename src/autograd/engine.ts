@@ -13,6 +13,7 @@ import { asBackward, enableGrad, noGrad } from "./mode.ts";
 import type { Node } from "./node.ts";
 import { emitEdge, hasEdgeListeners, hasKeepingEdgeListeners } from "./observers.ts";
 import { add } from "./ops/arithmetic.ts";
+import { clone } from "./ops/copy.ts";
 import { PassScope } from "./passScope.ts";
 
 export interface BackwardOptions {
@@ -193,6 +194,9 @@ export function grad(
         : [{ tensor, gradient: rootGradient("grad", tensor, options.gradients?.[i]) }],
     );
     run(roots, new Set(inputs), options, (tensor, gradient) => void results.set(tensor, gradient));
+    // The caller may dispose of each by itself: none may lie in memory that another lies in.
+    for (const [tensor, gradient] of results)
+      if (gradient.size !== gradient.storage.length) results.set(tensor, clone(gradient));
   });
   return inputs.map((tensor, i) => {
     const result = results.get(tensor);
