@@ -5,6 +5,7 @@
 
 import { onesLike, zerosLike } from "../tensor/create.ts";
 import { formatShape, sameShape } from "../tensor/layout.ts";
+import type { Storage } from "../tensor/storage.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { countingAsGradients } from "./defineOp.ts";
 import { GradientSums } from "./gradientSums.ts";
@@ -195,8 +196,10 @@ export function grad(
     );
     run(roots, new Set(inputs), options, (tensor, gradient) => void results.set(tensor, gradient));
     // The caller may dispose of each by itself: none may lie in memory that another lies in.
+    const taken = new Set<Storage>();
     for (const [tensor, gradient] of results)
-      if (gradient.size !== gradient.storage.length) results.set(tensor, clone(gradient));
+      if (taken.has(gradient.storage)) results.set(tensor, clone(gradient));
+      else taken.add(gradient.storage);
   });
   return inputs.map((tensor, i) => {
     const result = results.get(tensor);
