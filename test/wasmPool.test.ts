@@ -9,6 +9,7 @@ import type { HostView } from "../src/backends/backend.ts";
 import { loops } from "../src/backends/cpu/loops/index.ts";
 import { planeKernels } from "../src/backends/cpu/wasm/kernels/planes.ts";
 import { poolKernels } from "../src/backends/cpu/wasm/kernels/pool.ts";
+import { resizeKernels } from "../src/backends/cpu/wasm/kernels/resize.ts";
 import { sumKernels, sumRoundings } from "../src/backends/cpu/wasm/kernels/sums.ts";
 import { avgPool2d, Generator, grad, maxPool2d, randn, type Tensor } from "../src/index.ts";
 import {
@@ -82,7 +83,13 @@ describe("WebAssembly pooling", () => {
   const { runtime, share, clear } = workplace(false);
   const { avgPool2d, avgPool2dInputGradient, maxPool2d, maxPool2dInputGradient } = loops;
   const fallback = counting({ avgPool2d, avgPool2dInputGradient, maxPool2d, maxPool2dInputGradient });
-  const kernels = poolKernels(runtime, planeKernels(runtime), sumKernels(runtime), fallback.kernels);
+  const kernels = poolKernels(
+    runtime,
+    planeKernels(runtime),
+    sumKernels(runtime),
+    resizeKernels(runtime),
+    fallback.kernels,
+  );
 
   /** Few distinct values, so that windows have ties, and some that are not finite. */
   function makeTies(view: HostView, wild: boolean): void {
@@ -195,6 +202,46 @@ describe("WebAssembly pooling", () => {
         expectCalls(fallback, isForLoops([gradient, result]), "loops for the gradient");
       }),
       { numRuns: 300 },
+    );
+  });
+
+  it("avgPool2d's gradient by windows that divide the image is spread evenly", () => {
+    const side = fc.record({
+      windows: fc.integer({ min: 1, max: 4 }),
+      extent: fc.integer({ min: 3, max: 9 }),
+    });
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 5 }), side, side, setting, (planes, rows, columns, s) => {
+        clear();
+        const y = [1, planes, rows.windows, columns.windows];
+        const x = [1, planes, rows.windows * rows.extent, columns.windows * columns.extent];
+        const gradient = share(makeInputs([y], s)[0]);
+        const values = dense(gradient);
+        const kernelSize = [rows.extent, columns.extent] as const;
+        const attributes: Attributes = {
+          ...{
+            kernelSize,
+            stride: kernelSize,
+            dilation: [1, 1],
+            padding: [0, 0, 0, 0],
+            countIncludePad: true,
+          },
+        };
+        const result = share(outputView(x, s.dtype, s.plans[2]));
+        kernels.avgPool2dInputGradient([gradient], result, attributes);
+        const expected = Array.from(indices(x), ([, c, h, w]) => {
+          const window = Math.floor(h / rows.extent) * columns.windows + Math.floor(w / columns.extent);
+          return values[c * rows.windows * columns.windows + window] / (rows.extent * columns.extent);
+        });
+        // Two weights and the product are rounded.
+        expectWithin(
+          result,
+          expected,
+          expected.map((value) => 4 * unit * Math.abs(value)),
+        );
+        expectCalls(fallback, isForLoops([gradient, result]), "loops for the gradient");
+      }),
+      { numRuns: 200 },
     );
   });
 

@@ -13,6 +13,7 @@ import { planeKernels } from "../src/backends/cpu/wasm/kernels/planes.ts";
 import { pointwiseKernel } from "../src/backends/cpu/wasm/kernels/pointwise.ts";
 import { poolKernels } from "../src/backends/cpu/wasm/kernels/pool.ts";
 import { reduceKernels } from "../src/backends/cpu/wasm/kernels/reduce.ts";
+import { resizeKernels } from "../src/backends/cpu/wasm/kernels/resize.ts";
 import { sumKernels } from "../src/backends/cpu/wasm/kernels/sums.ts";
 import { WasmRuntime } from "../src/backends/cpu/wasm/runtime.ts";
 import { add, input, mul, parameter, sigmoid } from "../src/backends/expression.ts";
@@ -31,7 +32,7 @@ function place(Runtime: typeof WasmRuntime) {
     ...batchNormKernels(runtime, sums, loops),
     ...copyKernels(runtime, planes, loops),
     ...reduceKernels(runtime, sums, loops),
-    ...poolKernels(runtime, planes, sums, loops),
+    ...poolKernels(runtime, planes, sums, resizeKernels(runtime), loops),
     pointwise: pointwiseKernel(runtime, runPointwise),
   };
   return { kernels, share, clear };

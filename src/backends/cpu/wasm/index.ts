@@ -41,18 +41,19 @@ export interface WasmSupport {
 function wasmKernels(runtime: WasmRuntime): HostKernelSet {
   const [planes, sums] = [planeKernels(runtime), sumKernels(runtime)];
   const convolutions = conv2dKernels(runtime, planes, loops);
+  const resizes = resizeKernels(runtime);
   return {
     ...batchNormKernels(runtime, sums, loops),
     ...normReluKernels(runtime),
     ...copyKernels(runtime, planes, loops),
     ...reduceKernels(runtime, sums, loops),
-    ...poolKernels(runtime, planes, sums, { ...loops, ...slidingPoolKernels(runtime, loops) }),
+    ...poolKernels(runtime, planes, sums, resizes, { ...loops, ...slidingPoolKernels(runtime, loops) }),
     ...convolutions,
     ...conv2dReluKernels(runtime, convolutions.conv2d),
     matmul: matmulKernel(runtime, convolutions, planes, loops.matmul),
     ...maxKernels(runtime),
     ...softmaxKernels(runtime),
-    ...resizeKernels(runtime),
+    ...resizes,
     ...gatherKernels(runtime),
     ...assignAllKernels(runtime, loops),
     ...dropoutMaskKernels(runtime),
