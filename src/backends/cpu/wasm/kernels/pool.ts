@@ -25,6 +25,7 @@ import { grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
 import type { PlaneKernels } from "./planes.ts";
 import { evenAndOdd, interleave, takesLead, type Vector } from "./poolLanes.ts";
 import { overlappingPools } from "./poolOverlapping.ts";
+import type { ResizeKernels } from "./resize.ts";
 import {
   floatBytes,
   forEachGroup,
@@ -35,7 +36,6 @@ import {
   type Strip,
   writeRow,
 } from "./rows.ts";
-import type { ResizeKernels } from "./resize.ts";
 import { type SumKernels, sumNanoseconds } from "./sums.ts";
 
 export interface PoolKernels {
