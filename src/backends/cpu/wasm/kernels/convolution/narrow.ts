@@ -10,6 +10,7 @@
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { multiplyAdd } from "../../runtime.ts";
 import type { CopyRow, PrepareImage } from "./gather.ts";
+import { walkHalfTiles } from "./halfTiles.ts";
 import { coefficientBytes } from "./normRelu.ts";
 import { planLayout } from "./plan.ts";
 import { planFields } from "./product.ts";
@@ -108,29 +109,15 @@ export function defineNarrowProduct(
     const [panel, height, a, c, result, r] = ["panel", "height", "a", "c", "result", "r"].map((name) =>
       f.local("i32", name),
     );
-    const [half, halves, imageHalves, next, inImage, imageAt] = [
-      ...["half", "halves", "imageHalves", "next", "inImage", "imageAt"],
-    ].map((name) => f.local("i32", name));
-    const [base, second, to] = ["base", "second", "to"].map((name) => f.local("i32", name));
+    const [half, halves] = ["half", "halves"].map((name) => f.local("i32", name));
+    const walk = walkHalfTiles(f, p, width);
+    const [base, second, to, resultAt] = ["base", "second", "to", "resultAt"].map((name) =>
+      f.local("i32", name),
+    );
     const smaller = (x: Local<"i32">, y: Local<"i32">) => f.select(x, y, i32.lt_s(x, y));
-    const halvesOf = (ofRows: Local<"i32">) => {
-      const columns = i32.mul(i32.sub(ofRows, 1), i32.shr_u(p.rowBytes, 2));
-      return i32.div_u(i32.add(i32.add(columns, p.outputColumns), width / 2 - 1), width / 2);
-    };
-    const itemHalves = f.let(i32.mul(p.imagesPerItem, halvesOf(p.rowsPerItem)), "itemHalves");
+    const itemHalves = f.let(i32.mul(p.imagesPerItem, walk.countOf(p.rowsPerItem)), "itemHalves");
     const resultBytes = f.let(i32.mul(i32.and(i32.add(itemHalves, 1), -2), halfBytes), "resultBytes");
     const itemImage = f.let(i32.add(scratch, i32.mul(p.results, resultBytes)), "itemImage");
-    /** Gives where the next half tile is gathered, and goes on, from image to image. */
-    const takeHalf = (into: Local<"i32">) => {
-      into.set(next);
-      next.set(i32.add(next, halfBytes));
-      inImage.set(i32.add(inImage, 1));
-      f.if(i32.eq(inImage, imageHalves), () => {
-        inImage.set(0);
-        imageAt.set(i32.add(imageAt, p.imageBytes));
-        next.set(imageAt);
-      });
-    };
     f.forRange(item, begin, end, 1, () => {
       row.set(i32.mul(i32.rem_u(item, p.rowBlocks), p.rowsPerItem));
       group.set(i32.div_u(item, p.rowBlocks));
@@ -156,18 +143,15 @@ export function defineNarrowProduct(
         ...{ plan, from, to: itemImage, images, channels: p.channels },
         ...{ firstRow: row, coefficients: line },
       });
-      imageHalves.set(halvesOf(rows));
-      halves.set(i32.mul(images, imageHalves));
-      inImage.set(0);
-      imageAt.set(itemImage);
-      next.set(itemImage);
+      walk.begin(itemImage, walk.countOf(rows));
+      halves.set(i32.mul(images, walk.imageHalves));
       f.forRange(half, 0, halves, 2, () => {
         a.set(i32.add(panels, i32.shl(i32.mul(i32.mul(group, p.results), p.depth), 2)));
         c.set(i32.add(scratch, i32.mul(half, halfBytes)));
-        takeHalf(base);
+        walk.take(base);
         // The last one may be alone; nobody reads what is computed beside it.
         second.set(base);
-        f.if(i32.lt_s(i32.add(half, 1), halves), () => takeHalf(second));
+        f.if(i32.lt_s(i32.add(half, 1), halves), () => walk.take(second));
         f.forRange(panel, 0, p.panels, 1, () => {
           height.set(i32.add(p.panelRows, i32.lt_s(panel, p.tallPanels)));
           for (const [i, tile] of [...tiles.entries()].reverse())
@@ -179,10 +163,10 @@ export function defineNarrowProduct(
         });
       });
       f.forRange(result, 0, p.results, 1, () => {
-        imageAt.set(i32.add(scratch, i32.mul(result, resultBytes)));
+        resultAt.set(i32.add(scratch, i32.mul(result, resultBytes)));
         to.set(i32.add(out, i32.mul(result, p.targetChannel)));
         f.forRange(image, 0, images, 1, () => {
-          c.set(imageAt);
+          c.set(resultAt);
           a.set(to);
           f.forRange(r, 0, rows, 1, () => {
             f.if(
@@ -193,7 +177,7 @@ export function defineNarrowProduct(
             c.set(i32.add(c, p.rowBytes));
             a.set(i32.add(a, p.targetRow));
           });
-          imageAt.set(i32.add(imageAt, i32.mul(imageHalves, halfBytes)));
+          resultAt.set(i32.add(resultAt, i32.mul(walk.imageHalves, halfBytes)));
           to.set(i32.add(to, planLayout.load(f, plan, "targetImage")));
         });
       });

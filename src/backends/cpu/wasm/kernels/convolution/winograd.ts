@@ -15,6 +15,7 @@ import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.t
 import type { WasmRuntime } from "../../runtime.ts";
 import type { CopyRow, PrepareImage } from "./gather.ts";
 import type { GatherSizes } from "./gatherSizes.ts";
+import { walkHalfTiles } from "./halfTiles.ts";
 import { cutNarrow, halvesOf } from "./items.ts";
 import { makePlan, type Plan, planLayout } from "./plan.ts";
 import { type ProductBlock, planFields } from "./product.ts";
@@ -137,18 +138,13 @@ export function defineWinogradProduct(
     const [item, image, images, row, rows, out, product, result, r, parity] = names.map((name) =>
       f.local("i32", name),
     );
-    const [half, halves, imageHalves, next, inImage, imageAt] = [
-      ...["half", "halves", "imageHalves", "next", "inImage", "imageAt"],
-    ].map((name) => f.local("i32", name));
+    const [half, halves] = ["half", "halves"].map((name) => f.local("i32", name));
+    const walk = walkHalfTiles(f, p, width);
     const [base, second, from, to, a, b, c] = ["base", "second", "from", "to", "a", "b", "c"].map((name) =>
       f.local("i32", name),
     );
     const smaller = (x: Local<"i32">, y: Local<"i32">) => f.select(x, y, i32.lt_s(x, y));
-    const halvesOfRows = (ofRows: Local<"i32">) => {
-      const columns = i32.mul(i32.sub(ofRows, 1), i32.shr_u(p.rowBytes, 2));
-      return i32.div_u(i32.add(i32.add(columns, p.outputColumns), width / 2 - 1), width / 2);
-    };
-    const itemHalves = f.let(i32.mul(p.imagesPerItem, halvesOfRows(p.rowsPerItem)), "itemHalves");
+    const itemHalves = f.let(i32.mul(p.imagesPerItem, walk.countOf(p.rowsPerItem)), "itemHalves");
     const lineBytes = f.let(i32.mul(i32.and(i32.add(itemHalves, 1), -2), 2 * halfBytes), "lineBytes");
     const stride = (lines: Local<"i32">) => f.let(i32.add(i32.mul(lines, floatBytes * width), apart));
     const [inputStride, sumStride] = [stride(p.channels), stride(p.results)];
@@ -156,17 +152,6 @@ export function defineWinogradProduct(
     const sums = f.let(i32.add(scratch, i32.mul(inputStride, tileProducts)), "sums");
     const lines = f.let(i32.add(sums, i32.mul(sumStride, tileProducts)), "lines");
     const itemImage = f.let(i32.add(lines, i32.mul(i32.shl(p.results, 1), lineBytes)), "itemImage");
-    /** Gives where the next half tile is gathered, and goes on, from image to image. */
-    const takeHalf = (into: Local<"i32">) => {
-      into.set(next);
-      next.set(i32.add(next, halfBytes));
-      inImage.set(i32.add(inImage, 1));
-      f.if(i32.eq(inImage, imageHalves), () => {
-        inImage.set(0);
-        imageAt.set(i32.add(imageAt, p.imageBytes));
-        next.set(imageAt);
-      });
-    };
     f.forRange(item, begin, end, 1, () => {
       row.set(i32.mul(i32.rem_u(item, p.rowBlocks), p.rowsPerItem));
       image.set(i32.mul(i32.div_u(item, p.rowBlocks), p.imagesPerItem));
@@ -179,16 +164,13 @@ export function defineWinogradProduct(
         from: i32.add(source, i32.mul(image, planLayout.load(f, plan, "sourceImage"))),
         ...{ plan, to: itemImage, images, channels: p.channels, firstRow: row, coefficients },
       });
-      imageHalves.set(halvesOfRows(rows));
-      halves.set(i32.mul(images, imageHalves));
-      inImage.set(0);
-      imageAt.set(itemImage);
-      next.set(itemImage);
+      walk.begin(itemImage, walk.countOf(rows));
+      halves.set(i32.mul(images, walk.imageHalves));
       f.forRange(half, 0, halves, 2, () => {
-        takeHalf(base);
+        walk.take(base);
         // The last one may be alone; nobody reads what is computed beside it.
         second.set(base);
-        f.if(i32.lt_s(i32.add(half, 1), halves), () => takeHalf(second));
+        f.if(i32.lt_s(i32.add(half, 1), halves), () => walk.take(second));
         f.call(transformInput, { plan, base, second, to: scratch, productBytes: inputStride });
         a.set(panels);
         b.set(scratch);
@@ -211,7 +193,7 @@ export function defineWinogradProduct(
         f.forRange(image, 0, images, 1, () => {
           f.forRange(parity, 0, 2, 1, () => {
             from.set(i32.mul(i32.add(i32.shl(result, 1), parity), lineBytes));
-            from.set(i32.add(from, i32.mul(i32.mul(image, imageHalves), 2 * halfBytes)));
+            from.set(i32.add(from, i32.mul(i32.mul(image, walk.imageHalves), 2 * halfBytes)));
             from.set(i32.add(from, lines));
             to.set(i32.mul(i32.add(i32.shl(row, 1), parity), p.targetRow));
             to.set(i32.add(to, i32.mul(image, planLayout.load(f, plan, "targetImage"))));
