@@ -220,7 +220,7 @@ export function writeRow(
   from: readonly Local<"i32">[],
   to: Local<"i32">,
   columns: Local<"i32">,
-  value: (addresses: readonly Local<"i32">[], offset: number) => Expression<"v128">,
+  value: (addresses: readonly Local<"i32">[], offset: number) => Expression<"v128"> | Local<"v128">,
   floatsPerColumn = 1,
 ): void {
   const strips = [to, ...from].map((row, i): Strip => [row, i === 0 ? 1 : floatsPerColumn]);

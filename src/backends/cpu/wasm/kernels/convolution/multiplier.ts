@@ -18,6 +18,8 @@ import { PlanCache } from "./planCache.ts";
 import { defineBlock, defineGatheredProduct } from "./product.ts";
 import { floatBytes, writeIntegers } from "./record.ts";
 import { bytesOf, forwardProduct, inputGradientProducts, type WeightedProduct } from "./sizes.ts";
+import { SquareGradient } from "./squareGradient.ts";
+import { makeSquaresPlan, type SquaresPlan } from "./squaresPlan.ts";
 import { type TileShape, tileRows } from "./tile.ts";
 import { defineTouchRows } from "./touch.ts";
 import { defineWeightGradient } from "./weightGradient.ts";
@@ -44,6 +46,9 @@ interface InputPlan {
   /** Where they are done item by item: the table of `narrowPhases`, and bytes of panels. */
   readonly phases: { readonly table: number; readonly panelOffsets: readonly number[] } | null;
 }
+
+/** A weight gradient by squares, or by dot products. */
+type WeightsPlan = { readonly squares: SquaresPlan } | DotsPlan;
 
 const itemNanoseconds = ({ results, depth, positionsPerItem }: Plan): number =>
   multiplyNanoseconds * results * depth * positionsPerItem;
@@ -82,8 +87,9 @@ export class Multiplier {
   readonly #shape: TileShape;
   readonly #forward = new PlanCache<readonly ProductPlan[]>(3);
   readonly #input = new PlanCache<InputPlan>(3);
-  readonly #dots = new PlanCache<DotsPlan>(3);
-  readonly #normedDots = new PlanCache<DotsPlan>(3);
+  readonly #dots = new PlanCache<WeightsPlan>(3);
+  readonly #normedDots = new PlanCache<WeightsPlan>(3);
+  readonly #squares: SquareGradient;
   #compiled: Readonly<Record<string, WasmFunction>> | undefined;
 
   constructor(runtime: WasmRuntime) {
@@ -92,6 +98,7 @@ export class Multiplier {
       fused: runtime.fused,
       vectors: runtime.revectorised ? 4 : 2,
     };
+    this.#squares = new SquareGradient(runtime, this.#shape);
   }
 
   /** Writes the convolution of `x`, or of what `coefficients` make of it, to `y`. */
@@ -144,9 +151,15 @@ export class Multiplier {
     coefficients = 0,
   ): void {
     const normed = coefficients > 0;
-    const plan = (normed ? this.#normedDots : this.#dots).get([x, gradient, weight], attributes, () =>
-      makeDotsPlan(this.#runtime, this.#shape, x, gradient, weight, attributes, normed),
-    );
+    const plan = (normed ? this.#normedDots : this.#dots).get([x, gradient, weight], attributes, () => {
+      const squares = makeSquaresPlan(this.#runtime, x, gradient, weight, attributes);
+      if (squares) return { squares };
+      return makeDotsPlan(this.#runtime, this.#shape, x, gradient, weight, attributes, normed);
+    });
+    if ("squares" in plan) {
+      this.#squares.run(plan.squares, x, gradient, weight, coefficients);
+      return;
+    }
     const { joinPlanes, weightGradient } = this.#functions();
     const {
       record,

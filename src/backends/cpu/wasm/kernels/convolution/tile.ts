@@ -35,6 +35,12 @@ export const dotTileBytes = (shape: TileShape): number => 4 * tileRows * dotTaps
 const productParams = { a: "i32", b: "i32", depth: "i32", c: "i32", rowBytes: "i32" } as const;
 export type ProductTile = FunctionHandle<typeof productParams, undefined>;
 
+/** Bytes from one step of the depth to the next: of A and of B. Default: of a panel and of a sliver of this tile. */
+interface Steps {
+  readonly a: number;
+  readonly b: number;
+}
+
 /**
  * (a, b, depth, c, rowBytes): `rows` rows of C from a panel `[depth][rows]` of A and a sliver `[depth][columns]` of B.
  * `accumulate` adds to what C holds.
@@ -44,6 +50,7 @@ export function defineProductTile(
   shape: TileShape,
   rows: number,
   accumulate: boolean,
+  steps: Steps = { a: 4 * rows, b: 4 * columnsOf(shape) },
 ): ProductTile {
   const { vectors, fused } = shape;
   const name = `product_${rows}x${columnsOf(shape)}${accumulate ? "_add" : ""}`;
@@ -68,8 +75,8 @@ export function defineProductTile(
       const zero = f.let(f32x4.splat(0), "zero");
       for (const sum of sums) sum.set(zero);
     }
-    const end = f.let(i32.add(a, i32.mul(depth, 4 * rows)), "end");
-    f.forPointer(a, a, end, 4 * rows, () => {
+    const end = f.let(i32.add(a, i32.mul(depth, steps.a)), "end");
+    f.forPointer(a, a, end, steps.a, () => {
       for (const [v, vector] of right.entries()) vector.set(v128.load(b, 16 * v));
       for (let r = 0; r < rows; r++) {
         left.set(v128.load32_splat(a, 4 * r));
@@ -78,7 +85,7 @@ export function defineProductTile(
           sum.set(multiplyAdd(f, fused, left, vector, sum));
         }
       }
-      b.set(i32.add(b, 16 * vectors));
+      b.set(i32.add(b, steps.b));
     });
     eachRow((r) => {
       for (let v = 0; v < vectors; v++) v128.store(out, sums[r * vectors + v], 16 * v);

@@ -6,11 +6,14 @@ import { floatBytes } from "./record.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
 
 /** Products of a tile: a square of so many. */
-const side = 4;
+export const side = 4;
 export const tileProducts = side * side;
 
 /** Calls `transform` for every column of a matrix, then for every row of what came out. */
-function bothWays<T>(matrix: readonly (readonly T[])[], transform: (values: readonly T[]) => T[]): T[][] {
+export function bothWays<T>(
+  matrix: readonly (readonly T[])[],
+  transform: (values: readonly T[]) => T[],
+): T[][] {
   const columns = matrix[0].map((_, s) => transform(matrix.map((row) => row[s])));
   return columns[0].map((_, r) => transform(columns.map((column) => column[r])));
 }
