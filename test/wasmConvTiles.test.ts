@@ -134,4 +134,33 @@ describe("tiles of the WebAssembly convolutions", () => {
     };
     fc.assert(fc.property(drawn, check), { numRuns: 60, seed: 4 });
   });
+
+  /** With as many channels and filters as 3x3 windows need to be computed by squares. */
+  const bySquares = [
+    { N: 5, groupInputs: 25, groupOutputs: 20, outputs: [9, 10] },
+    { N: 1, groupInputs: 16, groupOutputs: 35, outputs: [12, 5] },
+    { N: 3, groupInputs: 70, groupOutputs: 16, outputs: [7, 7] },
+  ] as const;
+
+  it.each(bySquares)("agree with the definition and give the same bits by squares, %o", (given) => {
+    const attributes = {
+      ...{ stride: [1, 1], dilation: [1, 1], groups: 1 },
+      padding: [1, 1, 1, 1],
+    } satisfies Parameters<typeof plain.conv2d>[2];
+    const shapes = convShapes({ ...given, kernel: [3, 3], rest: [0, 0], attributes });
+    const operands = operandsOf(shapes, 5);
+    const sums = defined(shapes, operands, attributes);
+    for (const [kernels, cut] of [
+      [plain, plainCut],
+      [wide, wideCut],
+    ]) {
+      const got = results(kernels, shapes, operands, attributes);
+      // Against the plain sum, squares add magnitudes of their neighbours: some ten times as large.
+      for (const [which, elements] of sums.entries())
+        for (const [i, { value, size, terms }] of elements.entries())
+          if (!(Math.abs(got[which][i] - value) <= 16 * unit * (terms + 2) * size))
+            expect.fail(`result ${which}, element ${i}: ${got[which][i]}, should be ${value}`);
+      expect(results(cut, shapes, operands, attributes)).toEqual(got);
+    }
+  });
 });

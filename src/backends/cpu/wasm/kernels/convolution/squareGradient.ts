@@ -1,0 +1,60 @@
+/** Runs weight gradients by squares: keeps their module, and deals blocks and items out to threads. */
+import type { HostView } from "../../../../backend.ts";
+import { ModuleBuilder } from "../../encoder/index.ts";
+import { addressOf, grainOf, type WasmFunction, type WasmRuntime } from "../../runtime.ts";
+import { groupChannels } from "./channelsLast.ts";
+import { defineSquareWeights } from "./squares.ts";
+import type { SquaresPlan } from "./squaresPlan.ts";
+import type { TileShape } from "./tile.ts";
+import { tileProducts } from "./winogradTransforms.ts";
+
+/** One multiply-add, and one transformed float, of one thread at its best: for telling what is worth sharing. */
+const [multiplyNanoseconds, transformNanoseconds] = [0.02, 0.2];
+
+export class SquareGradient {
+  readonly #runtime: WasmRuntime;
+  readonly #shape: TileShape;
+  #compiled: Readonly<Record<string, WasmFunction>> | undefined;
+
+  constructor(runtime: WasmRuntime, shape: TileShape) {
+    this.#runtime = runtime;
+    this.#shape = shape;
+  }
+
+  #functions(): Readonly<Record<string, WasmFunction>> {
+    if (this.#compiled) return this.#compiled;
+    const module = new ModuleBuilder("convolution by squares");
+    this.#runtime.importMemory(module);
+    defineSquareWeights(module, this.#shape);
+    this.#compiled = this.#runtime.instantiate(module);
+    return this.#compiled;
+  }
+
+  /** Writes the gradient of the weight for `x`, or what `coefficients` make of it. */
+  run(plan: SquaresPlan, x: HostView, gradient: HostView, weight: HostView, coefficients: number): void {
+    const { record, blocks, blocksAtOnce, filterGroups, squares } = plan;
+    const { transformGradients, squareWeights } = this.#functions();
+    const transformed = this.#runtime.scratch("conv2d gradient", plan.transformedBytes);
+    const sums = this.#runtime.scratch("conv2d sums", plan.sumsBytes);
+    const ofBlock = groupChannels * squares * tileProducts;
+    const multiplies = (groupChannels * ofBlock * filterGroups * plan.channelGroups) / plan.items;
+    for (let first = 0; first < blocks; first += blocksAtOnce) {
+      const last = Math.min(blocks, first + blocksAtOnce);
+      this.#runtime.forRange(
+        transformGradients,
+        (last - first) * filterGroups,
+        [record, plan.gradient, addressOf(gradient), transformed, first],
+        { scratchBytes: plan.gradientScratchBytes, grain: grainOf(transformNanoseconds * ofBlock) },
+      );
+      this.#runtime.forRange(
+        squareWeights,
+        plan.items,
+        [record, plan.image, addressOf(x), transformed, sums, addressOf(weight), coefficients, first, last],
+        {
+          scratchBytes: plan.scratchBytes,
+          grain: grainOf(multiplyNanoseconds * multiplies * (last - first)),
+        },
+      );
+    }
+  }
+}

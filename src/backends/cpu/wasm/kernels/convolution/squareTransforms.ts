@@ -1,0 +1,174 @@
+/** The transforms of squares.ts, of sixteen channels at a time: of pixels, of an output gradient, and of its sums. */
+import type { FunctionBuilder, FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
+import { pixelBytes, transpose } from "./channelsLast.ts";
+import { floatBytes } from "./record.ts";
+import { bothWays, side } from "./winogradTransforms.ts";
+
+/** Two neighbouring vectors, which V8 may make into one of 256 bits. */
+type Pair = readonly [Local<"v128">, Local<"v128">];
+/** A row of a square. */
+type Row = readonly Pair[];
+
+function arithmeticOf(f: FunctionBuilder) {
+  const each = (operation: "add" | "sub", a: Row, b: Row): Row =>
+    a.map(([first, second], i) => [
+      f.let(f.f32x4[operation](first, b[i][0])),
+      f.let(f.f32x4[operation](second, b[i][1])),
+    ]);
+  return {
+    add: (a: Row, b: Row) => each("add", a, b),
+    sub: (a: Row, b: Row) => each("sub", a, b),
+  };
+}
+type Arithmetic = ReturnType<typeof arithmeticOf>;
+
+const params = {
+  from: "i32",
+  /** Images of so many rows and columns of squares, and bytes of a row of pixels. */
+  images: "i32",
+  rows: "i32",
+  columns: "i32",
+  rowBytes: "i32",
+  to: "i32",
+  /** From one of the sixteen to the next. */
+  productBytes: "i32",
+} as const;
+export type TransformSquares = FunctionHandle<typeof params, undefined>;
+
+/**
+ * A transform both ways, row by row: reads rows with `row`, transformed along it, and gives four in their order to
+ * `put`. Asking for a row late keeps registers free.
+ */
+type Transform = (operations: Arithmetic, row: (r: number) => Row, put: (row: Row) => void) => void;
+
+const squareParams = { from: "i32", rowBytes: "i32", to: "i32", productBytes: "i32" } as const;
+
+/**
+ * Squares of `size` pixels on a side, two apart, into sixteen rows of `to`, square by square. A square has a function
+ * of its own, since V8 makes no pairs of what is computed in a loop or under a condition.
+ */
+function defineTransform(
+  module: ModuleBuilder,
+  name: string,
+  size: number,
+  transform: Transform,
+): TransformSquares {
+  const transformSquare = module.func(`${name}Square`, { params: squareParams, exported: false }, (f, p) => {
+    const { i32, v128 } = f;
+    const operations = arithmeticOf(f);
+    const lines = [p.from];
+    while (lines.length < size) lines.push(f.let(i32.add(lines[lines.length - 1], p.rowBytes)));
+    for (let offset = 0; offset < pixelBytes; offset += 32) {
+      const at = f.let(p.to);
+      const put = (row: Row): void => {
+        for (const pair of row) {
+          for (const [half, vector] of pair.entries()) v128.store(at, vector, offset + 16 * half);
+          at.set(i32.add(at, p.productBytes));
+        }
+      };
+      const read = (r: number): Row => {
+        const pixels = Array.from({ length: size }, (_, s): Row => {
+          const from = pixelBytes * s + offset;
+          return [[f.let(v128.load(lines[r], from)), f.let(v128.load(lines[r], from + 16))]];
+        });
+        const along: Pair[] = [];
+        transform(
+          operations,
+          (s) => pixels[s],
+          (row) => along.push(...row),
+        );
+        return along;
+      };
+      transform(operations, read, put);
+    }
+  });
+  return module.func(name, { params, exported: false }, (f, p) => {
+    const { i32 } = f;
+    const [image, row, from, end] = ["image", "row", "at", "end"].map((local) => f.local("i32", local));
+    const { rowBytes, to, productBytes } = p;
+    f.forRange(image, 0, p.images, 1, () => {
+      f.forRange(row, 0, p.rows, 1, () => {
+        end.set(i32.add(p.from, i32.mul(p.columns, 2 * pixelBytes)));
+        f.forPointer(from, p.from, end, 2 * pixelBytes, () => {
+          f.call(transformSquare, { from, rowBytes, to, productBytes });
+          to.set(i32.add(to, pixelBytes));
+        });
+        p.from.set(i32.add(p.from, i32.shl(rowBytes, 1)));
+      });
+      p.from.set(i32.add(p.from, i32.mul(rowBytes, size - 2)));
+    });
+  });
+}
+
+/** Bᵀ d B of squares of 4 x 4 pixels, with the last row of Bᵀ turned about in sign. */
+export const defineTransformPixels = (module: ModuleBuilder): TransformSquares =>
+  defineTransform(module, "transformPixels", side, ({ add, sub }, row, put) => {
+    const [first, third] = [row(0), row(2)];
+    put(sub(first, third));
+    const second = row(1);
+    put(add(second, third));
+    put(sub(third, second));
+    put(sub(row(3), second));
+  });
+
+/** A g Aᵀ of squares of 2 x 2 outputs' gradients. */
+export const defineTransformGradient = (module: ModuleBuilder): TransformSquares =>
+  defineTransform(module, "transformGradient", 2, ({ add, sub }, row, put) => {
+    const [first, second] = [row(0), row(1)];
+    put(first);
+    put(add(first, second));
+    put(sub(first, second));
+    put(second);
+  });
+
+const weightParams = {
+  sums: "i32",
+  /** From one of the sixteen to the next. */
+  productBytes: "i32",
+  filters: "i32",
+  channels: "i32",
+  to: "i32",
+  /** From a filter's weights to the next one's. */
+  filterBytes: "i32",
+} as const;
+export type TransformSums = FunctionHandle<typeof weightParams, undefined>;
+
+/** Gᵀ m G of sums of a group of channels, filter by filter: the nine weights of every channel, one after the other. */
+export function defineTransformSums(module: ModuleBuilder): TransformSums {
+  return module.func("transformSums", { params: weightParams, exported: false }, (f, p) => {
+    const { i32, v128, f32x4 } = f;
+    const names = ["filter", "channel", "sums", "to", "at"];
+    const [filter, channel, sums, to, at] = names.map((name) => f.local("i32", name));
+    const half = f.let(f32x4.splat(0.5), "half");
+    const transform = ([a, b, c, d]: readonly Local<"v128">[]) => {
+      const even = f.let(f32x4.mul(f.let(f32x4.add(b, c)), half));
+      const odd = f.let(f32x4.mul(f.let(f32x4.sub(b, c)), half));
+      return [f.let(f32x4.add(a, even)), odd, f.let(f32x4.add(even, d))];
+    };
+    f.forRange(filter, 0, p.filters, 1, () => {
+      sums.set(p.sums);
+      to.set(p.to);
+      f.forRange(channel, 0, p.channels, 4, () => {
+        at.set(sums);
+        const next = () => {
+          const value = f.let(v128.load(at));
+          at.set(i32.add(at, p.productBytes));
+          return value;
+        };
+        const square = Array.from({ length: side }, () => Array.from({ length: side }, next));
+        const nine = bothWays(square, transform).flat();
+        const fours = [nine.slice(0, 4), nine.slice(4, 8)].map((four) => transpose(f, four));
+        const put = (i: number) => {
+          for (const [j, four] of fours.entries()) v128.store(to, four[i], 16 * j);
+          v128.store32_lane(i32.add(to, 32), nine[8], i);
+          to.set(i32.add(to, 9 * floatBytes));
+        };
+        put(0);
+        for (let i = 1; i < 4; i++) f.if(i32.lt_s(i32.add(channel, i), p.channels), () => put(i));
+        sums.set(i32.add(sums, 16));
+      });
+      p.sums.set(i32.add(p.sums, pixelBytes));
+      p.to.set(i32.add(p.to, p.filterBytes));
+    });
+  });
+}
