@@ -167,9 +167,17 @@ async function check(claim: Claim): Promise<string[]> {
 }
 
 describe.skipIf(!options)("ops on WebGPU", async () => {
-  const device = options ? await createWebGpuBackend(options) : null;
-  for (const op of registeredOps().values()) {
-    it(`${op.name} is the reference, and so are its gradients`, async () => {
+  const software = options ? await createWebGpuBackend(options) : null;
+  /** With the kernels that GPUs run where software adapters have others. */
+  const likeGpus = options ? await createWebGpuBackend({ ...options, quads: false }) : null;
+  const cases = [...registeredOps().values()].flatMap((op) => [
+    { op, device: software, name: op.name },
+    ...(/conv2d|matmul/i.test(op.name)
+      ? [{ op, device: likeGpus, name: `${op.name} with the kernels of GPUs` }]
+      : []),
+  ]);
+  for (const { op, device, name } of cases) {
+    it(`${name} is the reference, and so are its gradients`, async () => {
       if (!device) return;
       const claims = casesOf(op).flatMap((example) => {
         const { attributes } = example.sample;

@@ -36,7 +36,7 @@ export class WebGpuBackend implements Backend {
   readonly #staging: Staging;
   #isRecording = false;
 
-  constructor(open: OpenDevice, budgetBytes: number) {
+  constructor(open: OpenDevice, budgetBytes: number, quads = true) {
     const { device } = open;
     this.#open = open;
     this.#commands = new CommandStream(device);
@@ -49,8 +49,12 @@ export class WebGpuBackend implements Backend {
         this.runtime.pipelines.forgetGroups();
       },
     );
-    // A software adapter runs on the processor's cores; a GPU hides its latencies behind tens of thousands of threads.
-    this.runtime = new GpuRuntime(device, this.#memory, this.#commands, open.adapter.software ? 512 : 65536);
+    const { software, hasQuads } = open.adapter;
+    this.runtime = new GpuRuntime(device, this.#memory, this.#commands, {
+      // A software adapter runs on the processor's cores; a GPU hides its latencies behind tens of thousands of threads.
+      usefulThreads: software ? 512 : 65536,
+      quads: quads && software && hasQuads,
+    });
     this.#staging = new Staging(device);
   }
 

@@ -14,6 +14,8 @@ export interface AdapterDescription {
   readonly architecture: string;
   /** True where a processor computes: speed says nothing about GPUs. */
   readonly software: boolean;
+  /** Whether subgroups can be used and are of four threads, all of them. */
+  readonly hasQuads: boolean;
 }
 
 /** What is asked for where the adapter has it. */
@@ -101,7 +103,7 @@ function isNode(): boolean {
   return typeof process !== "undefined" && process.versions?.node !== undefined;
 }
 
-function describe({ info }: GPUAdapter): AdapterDescription {
+function describe({ info, features }: GPUAdapter): AdapterDescription {
   const { vendor, architecture, description } = info;
   const device = info.device.replace(/-+$/, "");
   const name = device || description || [vendor, architecture].filter(Boolean).join(" ") || "unnamed adapter";
@@ -110,6 +112,7 @@ function describe({ info }: GPUAdapter): AdapterDescription {
     vendor,
     architecture,
     software: info.isFallbackAdapter,
+    hasQuads: features.has("subgroups") && info.subgroupMinSize === 4 && info.subgroupMaxSize === 4,
   };
 }
 

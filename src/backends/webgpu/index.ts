@@ -15,7 +15,8 @@ export interface WebGpuBackendOptions extends DeviceOptions {
   readonly memoryBudget?: number;
   /**
    * Measures which tile sizes are fast on this adapter, unless that was done before, and keeps the answer (a file in
-   * the user's cache, or the browser's local storage). Takes seconds on a GPU, a minute on a software adapter.
+   * the user's cache, or the browser's local storage). Takes seconds on a GPU; does nothing on a software adapter,
+   * whose kernels have one size.
    * Default false: what was kept before, else sizes that are good everywhere.
    */
   readonly tune?: boolean;
@@ -27,13 +28,13 @@ export interface WebGpuBackendOptions extends DeviceOptions {
  * @throws WebGpuUnavailableError when there is no WebGPU or no such adapter; the text says what to install
  */
 export async function createWebGpuBackend(options: WebGpuBackendOptions = {}): Promise<Backend> {
-  const { memoryBudget = 4 * 2 ** 30, tune = false, ...deviceOptions } = options;
+  const { memoryBudget = 4 * 2 ** 30, tune = false, quads = true, ...deviceOptions } = options;
   const open = await openDevice(deviceOptions);
-  const backend = new WebGpuBackend(open, memoryBudget);
+  const backend = new WebGpuBackend(open, memoryBudget, quads);
   const { runtime } = backend;
   const stored = await storedTiles(open.adapter.name);
   if (stored) runtime.tuning = stored;
-  else if (tune) {
+  else if (tune && !runtime.traits.quads) {
     runtime.tuning = await measureTiles(runtime, open.adapter.software ? 1 : 32);
     await storeTiles(open.adapter.name, runtime.tuning);
   }

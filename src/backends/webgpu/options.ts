@@ -20,4 +20,9 @@ export interface DeviceOptions {
    * checks cost a factor of 1.3 to 2.6 and a wrong index should show instead of being clamped into a plausible number.
    */
   readonly robustness?: boolean;
+  /**
+   * Whether convolutions and matrix products run in kernels that are made for software adapters, where four threads
+   * are one vector of the processor. Default: where that is so. `false` runs the kernels of GPUs there, to try them.
+   */
+  readonly quads?: boolean;
 }

@@ -28,6 +28,8 @@ export interface ShaderSource {
   readonly numbers: readonly { readonly name: string; readonly type: "i32" | "f32" }[];
   /** Invocations of a workgroup. */
   readonly workgroupSize: number;
+  /** Whether the body calls quad functions (`quadSwapX(value)`, …). */
+  readonly quads?: boolean;
   /** Declarations in front of `main`: functions, workgroup memory, constants. */
   readonly declarations?: string;
   /** The body of `main`; `id` is the running index, `group` the workgroup's, `lane` the index in it. */
@@ -100,14 +102,14 @@ function accessors(
 
 /** The whole shader. */
 export function shaderText(source: ShaderSource): string {
-  const { operands, numbers, workgroupSize, declarations = "", body } = source;
+  const { operands, numbers, workgroupSize, quads = false, declarations = "", body } = source;
   const bindings = bindingsOf(operands);
   const buffers = bindings.map(({ writable, scalar, vector }, i) => {
     const element = vector ? `vec4<${scalar}>` : scalar;
     return `@group(0) @binding(${i}) var<storage, ${writable ? "read_write" : "read"}> b${i}: array<${element}>;`;
   });
   const fields = numbers.map(({ name, type }) => `  ${name}: ${type},`);
-  return `${fields.length > 0 ? `struct Parameters {\n${fields.join("\n")}\n}\n` : ""}${buffers.join("\n")}
+  return `${quads ? "enable subgroups;\n" : ""}${fields.length > 0 ? `struct Parameters {\n${fields.join("\n")}\n}\n` : ""}${buffers.join("\n")}
 ${fields.length > 0 ? `@group(0) @binding(${bindings.length}) var<uniform> p: Parameters;\n` : ""}
 ${operands.map((operand) => accessors(operand, bindings)).join("\n")}
 ${declarations}

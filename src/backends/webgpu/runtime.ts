@@ -49,11 +49,21 @@ export interface Launch {
   readonly groups?: number;
   /** Threads of a workgroup; default 64. */
   readonly workgroupSize?: number;
+  /** Whether the body calls quad functions. They want all threads: launch such a kernel by `groups`. */
+  readonly quads?: boolean;
   /** The WGSL; called once for every variant. */
   shader(): { readonly declarations?: string; readonly body: string };
 }
 
 const dtypeLetters: Readonly<Record<DType, string>> = { f32: "f", f64: "d", i32: "i", u8: "u", bool: "b" };
+
+/** What kernels need to know of the adapter. */
+export interface AdapterTraits {
+  /** How many threads keep the device busy: a sum is shared among so many, and not among more. */
+  readonly usefulThreads: number;
+  /** Whether four neighbouring threads are a subgroup of their own that runs as one vector of the processor. */
+  readonly quads: boolean;
+}
 
 /** Compiles, binds and enqueues kernels. */
 export class GpuRuntime {
@@ -61,14 +71,13 @@ export class GpuRuntime {
   readonly memory: DeviceMemory;
   readonly commands: CommandStream;
   readonly pipelines: PipelineCache;
-  /** How many threads keep the device busy: a sum is shared among so many, and not among more. */
-  readonly usefulThreads: number;
+  readonly traits: AdapterTraits;
   /** How large the tiles of convolutions are. */
   tuning: Tuning = untuned;
   readonly #parameters: ParameterMemory;
 
-  constructor(device: GPUDevice, memory: DeviceMemory, commands: CommandStream, usefulThreads: number) {
-    this.usefulThreads = usefulThreads;
+  constructor(device: GPUDevice, memory: DeviceMemory, commands: CommandStream, traits: AdapterTraits) {
+    this.traits = traits;
     this.device = device;
     this.memory = memory;
     this.commands = commands;
@@ -85,6 +94,7 @@ export class GpuRuntime {
     threads,
     groups,
     workgroupSize = 64,
+    quads = false,
     shader,
   }: Launch): void {
     const count = threads === undefined ? (groups ?? 0) : Math.ceil(threads / workgroupSize);
@@ -117,6 +127,7 @@ export class GpuRuntime {
           { name: "threads", type: "i32" },
         ],
         workgroupSize,
+        quads,
         declarations,
         body: threads === undefined ? body : `  if (id >= p.threads) { return; }\n${body}`,
       };

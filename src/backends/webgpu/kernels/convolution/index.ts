@@ -19,6 +19,8 @@ import {
 import { packedLength, weightsInPlace, weightsJob } from "./packWeights.ts";
 import { type Frame, frameLength, imagesJob, inPlace, type Normalization } from "./prepare.ts";
 import { type Epilogue, launchProduct } from "./product.ts";
+import { forwardWeights, launchQuadProduct, suitsQuads, turnedWeights } from "./quadProduct.ts";
+import { gradientSuitsQuads, launchQuadWeightGradient } from "./quadWeightGradient.ts";
 import { gradientTileOf, productTileOf } from "./tiles.ts";
 import { launchWeightGradient } from "./weightGradient.ts";
 
@@ -43,6 +45,29 @@ interface ProductCall {
   readonly epilogue: Epilogue;
 }
 
+/** The image that a product reads: `x` itself where nothing is applied to it or laid between its elements. */
+function withPlainImages(
+  runtime: GpuRuntime,
+  x: GpuView,
+  normalization: Normalization | null,
+  spread: readonly [number, number],
+  body: (images: GpuView) => void,
+): void {
+  const [N, C, H, W] = x.shape;
+  if (!normalization && spread[0] === 1 && spread[1] === 1) {
+    body(x);
+    return;
+  }
+  const [rows, width] = [(H - 1) * spread[0] + 1, (W - 1) * spread[1] + 1];
+  const columns = roundUp(width, 4);
+  const frame: Frame = { top: 0, left: 0, spread, rows, columns };
+  runtime.scratch(frameLength(x, frame), (buffer) => {
+    launchJobs(runtime, [imagesJob("i_", x, buffer, frame, normalization).job]);
+    const strides = [C * rows * columns, rows * columns, columns, 1];
+    body({ buffer, shape: [N, C, rows, width], strides, offset: 0 });
+  });
+}
+
 function convolve(
   runtime: GpuRuntime,
   x: GpuView,
@@ -56,6 +81,21 @@ function convolve(
   if (isWindowless) {
     const [rowsOfX, rowsOfY] = [flattenRows(x), flattenRows(y)];
     if (rowsOfX && rowsOfY) [extents, input, output] = [asOneRow(given), rowsOfX, rowsOfY];
+  }
+  if (suitsQuads(runtime, extents)) {
+    const weights = transposed ? turnedWeights(weight, extents.groups) : forwardWeights(weight, extents);
+    withPlainImages(runtime, input, normalization, spread, (images) =>
+      launchQuadProduct(
+        runtime,
+        label,
+        { ...extents, padding: [top, 0, left, 0] },
+        images,
+        weights,
+        output,
+        epilogue,
+      ),
+    );
+    return;
   }
   const tile = productTileOf(extents, runtime.tuning);
   const frame: Frame = {
@@ -172,6 +212,12 @@ function weightGradient(
   if (isWindowless) {
     const [rowsOfX, rowsOfGradient] = [flattenRows(x), flattenRows(gradient)];
     if (rowsOfX && rowsOfGradient) [extents, input, delta] = [asOneRow(extents), rowsOfX, rowsOfGradient];
+  }
+  if (gradientSuitsQuads(runtime, extents)) {
+    withPlainImages(runtime, input, normalization, [1, 1], (images) =>
+      launchQuadWeightGradient(runtime, extents, images, delta, output),
+    );
+    return;
   }
   const { P, Q, R, stride, dilation, padding } = extents;
   const imageFrame: Frame = {

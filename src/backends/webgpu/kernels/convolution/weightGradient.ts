@@ -1,13 +1,13 @@
 /**
  * The gradient of a convolution in its weight: every weight is the dot product of an output channel's gradient with
  * a shifted input channel, over all images and rows. A thread keeps the sums of a tile, so many output by so many
- * input channels with all taps of one row of the window, for a share of the rows; the shares are added afterwards, in
- * order, so that the bits do not depend on timing. A sum is one number, to which four products are added at a time: as
+ * input channels with all taps of one row of the window, for a share of the rows. A sum is one number, to which four products are added at a time: as
  * a vector it takes four registers and four times the additions in memory where registers run out (1.5 to 2 times the
  * time on a software adapter).
  */
-import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
-import { type Extents, type Images, isRowMajor } from "./geometry.ts";
+import type { GpuRuntime, GpuView } from "../../runtime.ts";
+import type { Extents, Images } from "./geometry.ts";
+import { launchShares } from "./shares.ts";
 import type { GradientTile } from "./tiles.ts";
 
 const lanes = ["x", "y", "z", "w"];
@@ -77,30 +77,6 @@ ${each(
   };
 }
 
-/** Adds the shares up into `y` `[groups · K, C, R, S]`. */
-function addShares(runtime: GpuRuntime, shares: GpuView["buffer"], chunks: number, y: GpuView): void {
-  const [K, C, R, S] = y.shape;
-  runtime.launch({
-    label: "addShares",
-    operands: [
-      { name: "x", buffer: shares, access: "read" },
-      { name: "y", buffer: y.buffer, access: "write" },
-    ],
-    numbers: { ...layoutNumbers("y", y), C, R, S, chunks },
-    threads: K * C * R * S,
-    shader: () => ({
-      body: `
-  var sum = 0.0;
-  for (var chunk = 0; chunk < p.chunks; chunk++) { sum += x_get(chunk * p.threads + id); }
-  let s = id % p.S;
-  var rest = id / p.S;
-  let r = rest % p.R;
-  rest = rest / p.R;
-  y_set(p.y_o + (rest / p.C) * p.y_0 + (rest % p.C) * p.y_1 + r * p.y_2 + s * p.y_3, sum);`,
-    }),
-  });
-}
-
 /**
  * y[k, c, r, s] = Σ gradient · x, for prepared images whose rows hold whole vectors: zeros follow the gradient's last
  * column where Q is no multiple of four.
@@ -117,16 +93,14 @@ export function launchWeightGradient(
   const kTiles = Math.ceil(K / tile.outputs);
   const cTiles = Math.ceil(C / tile.inputs);
   const tiles = groups * kTiles * R * cTiles;
-  const chunks = Math.max(1, Math.min(N * P, Math.ceil(runtime.usefulThreads / Math.max(1, tiles))));
-  const rows = Math.max(1, Math.ceil((N * P) / chunks));
-  const into = (shares: GpuView["buffer"], offset: number): void =>
+  launchShares(runtime, extents, tiles, y, ({ memory, offset, chunks, rows }) =>
     runtime.launch({
       label: "conv2dWeightGradient",
       variant: [S, ...stride, ...dilation, tile.outputs, tile.inputs].join(),
       operands: [
         { name: "x", buffer: x.view, access: "read", vector: true },
         { name: "gradient", buffer: gradient.view, access: "read", vector: true },
-        { name: "y", buffer: shares, access: "write" },
+        { name: "y", buffer: memory, access: "write" },
       ],
       numbers: {
         x_offset: x.offset,
@@ -151,12 +125,6 @@ export function launchWeightGradient(
       },
       threads: chunks * tiles,
       shader: () => shader(extents, tile),
-    });
-  // One share is the sum; adding up took a tenth of a step of small images.
-  if (chunks === 1 && isRowMajor(y)) into(y.buffer, y.offset);
-  else
-    runtime.scratch(chunks * groups * K * C * R * S, (shares) => {
-      into(shares, 0);
-      addShares(runtime, shares, chunks, y);
-    });
+    }),
+  );
 }

@@ -1,0 +1,204 @@
+/**
+ * The gradient of a convolution in its weight, for adapters whose subgroups are four threads (see quadProduct.ts). The
+ * four threads share a tile of output by input channels and the rows that they sum over: each loads one in four of the
+ * output channels' gradients and one in four of the input channels, the quad functions hand the inputs round, and so
+ * every pair of channels meets in one of the threads. Nothing is copied into place before: what lies beside an image is
+ * masked out.
+ */
+import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
+import type { Extents } from "./geometry.ts";
+import { mayLieOutside, type Overhang, overhangOf, range } from "./quadProduct.ts";
+import { launchShares } from "./shares.ts";
+
+/** What a quad sums: vectors of four output and of four input channels, with all taps of one row of the window. */
+interface QuadGradientTile {
+  readonly outputs: number;
+  readonly inputs: number;
+  /** Neighbours in a row of the output that a round of the loop covers. */
+  readonly pixels: number;
+}
+
+interface Shape {
+  readonly extents: Extents;
+  readonly tile: QuadGradientTile;
+  readonly columns: Overhang;
+  readonly rowsMayLieOutside: boolean;
+  readonly wholeRows: boolean;
+}
+
+function shader({ extents: { S, stride, dilation }, tile, columns, rowsMayLieOutside, wholeRows }: Shape): {
+  readonly body: string;
+} {
+  const [ks, cs, vs, ss] = [tile.outputs, tile.inputs, tile.pixels, S].map(range);
+  const turns = range(4);
+  const at = (v: number, s: number): number => v * stride[1] + s * dilation[1];
+  const used = [...new Set(vs.flatMap((v) => ss.map((s) => at(v, s))))].sort((a, b) => a - b);
+  const masked = (value: string, masks: readonly string[]): string =>
+    masks.length === 0 ? value : `bitcast<f32>(bitcast<u32>(${value}) & ${masks.join(" & ")})`;
+  // The swaps that lead from one turn's channels to the next one's: t, t ^ 1, t ^ 3, t ^ 2.
+  const swaps = ["", "quadSwapX", "quadSwapY", "quadSwapX"];
+  const sums = (visit: (k: number, c: number, turn: number, s: number) => string): string =>
+    ks
+      .flatMap((k) => cs.flatMap((c) => turns.map((turn) => ss.map((s) => visit(k, c, turn, s)).join(" "))))
+      .join("\n");
+  return {
+    body: `
+  let quad = lane & 3;
+  // Threads beyond the last tile go along with it, since the quad functions want all four; they store nothing.
+  let place = min(id >> 2, p.tasks - 1);
+  let stores = (id >> 2) < p.tasks;
+  let c = (place % p.c_tiles) * ${4 * tile.inputs};
+  var rest = place / p.c_tiles;
+  let r = rest % p.R;
+  rest = rest / p.R;
+  let k = (rest % p.k_tiles) * ${4 * tile.outputs};
+  rest = rest / p.k_tiles;
+  let g = rest % p.groups;
+  let chunk = rest / p.groups;
+  // Channels beyond the last are computed from the last, and not stored.
+${ks.map((i) => `  let d_channel${i} = p.d_o + (g * p.K + min(k + ${4 * i} + quad, p.K - 1)) * p.d_1;`).join("\n")}
+${cs.map((i) => `  let x_channel${i} = p.x_o + (g * p.C + min(c + ${4 * i} + quad, p.C - 1)) * p.x_1;`).join("\n")}
+${sums((i, j, turn, s) => `  var a${i}_${j}_${turn}_${s} = 0.0;`)}
+  // Numbers of the loops are read once: not every compiler takes loads of uniform memory out of a loop.
+  let rows = p.rows;
+  let end = p.N * p.P;
+  let columns = p.Q;
+  let height = p.P;
+  let width = p.W;
+  let left = p.left;
+  let x_column = p.x_3;
+  let d_column = p.d_3;
+  for (var i = 0; i < rows; i++) {
+    let row = min(chunk * rows + i, end - 1);
+    let n = row / height;
+    let h = row % height;
+    let in_row = h * ${stride[0]} + r * ${dilation[0]} - p.top;
+    let counts = select(0u, 0xffffffffu, chunk * rows + i < end${rowsMayLieOutside ? " && in_row >= 0 && in_row < p.H" : ""});
+    let d_row = n * p.d_0 + h * p.d_2;
+    let x_row = n * p.x_0 + ${rowsMayLieOutside ? "clamp(in_row, 0, p.H - 1)" : "in_row"} * p.x_2;
+    for (var q = 0; q < columns; q += ${tile.pixels}) {
+${vs.map((v) => (wholeRows || v === 0 ? `      let d_at${v} = d_row + (q + ${v}) * d_column;` : `      let d_at${v} = d_row + min(q + ${v}, columns - 1) * d_column; let d_counts${v} = select(0u, counts, q + ${v} < columns);`)).join("\n")}
+${used
+  .map((j) => {
+    const column = `q * ${stride[1]} + ${j} - left`;
+    return mayLieOutside(columns, j)
+      ? `      let x_at${j} = x_row + clamp(${column}, 0, width - 1) * x_column; let inside${j} = select(0u, 0xffffffffu, ${column} >= 0 && ${column} < width);`
+      : `      let x_at${j} = x_row + (${column}) * x_column;`;
+  })
+  .join("\n")}
+${ks.map((i) => vs.map((v) => `      let d${i}_${v} = ${masked(`d_get(d_channel${i} + d_at${v})`, [wholeRows || v === 0 ? "counts" : `d_counts${v}`])};`).join("\n")).join("\n")}
+${cs
+  .map(
+    (i) => `      {
+${used.map((j) => `        var x${j} = ${masked(`x_get(x_channel${i} + x_at${j})`, mayLieOutside(columns, j) ? [`inside${j}`] : [])};`).join("\n")}
+${turns
+  .map(
+    (turn) =>
+      (turn === 0 ? "" : `${used.map((j) => `        x${j} = ${swaps[turn]}(x${j});`).join(" ")}\n`) +
+      ks
+        .map((k) =>
+          ss
+            .map(
+              (s) =>
+                `        a${k}_${i}_${turn}_${s} += ${vs.map((v) => `d${k}_${v} * x${at(v, s)}`).join(" + ")};`,
+            )
+            .join("\n"),
+        )
+        .join("\n"),
+  )
+  .join("\n")}
+      }`,
+  )
+  .join("\n")}
+    }
+  }
+  if (!stores) { return; }
+  let y_at = p.y_offset + chunk * p.groups * p.K * p.C * p.R * ${S};
+${ks
+  .map(
+    (i) => `  if (k + ${4 * i} + quad < p.K) {
+  let y_channel${i} = y_at + ((g * p.K + k + ${4 * i} + quad) * p.C) * p.R * ${S} + r * ${S};
+${cs
+  .flatMap((j) =>
+    turns.map(
+      (turn) => `    {
+      let channel = c + ${4 * j} + (quad ^ ${turn ^ (turn >> 1)});
+      if (channel < p.C) {
+        let at = y_channel${i} + channel * p.R * ${S};
+        ${ss.map((s) => `y_set(at + ${s}, a${i}_${j}_${turn}_${s});`).join(" ")}
+      }
+    }`,
+    ),
+  )
+  .join("\n")}
+  }`,
+  )
+  .join("\n")}`,
+  };
+}
+
+/** Of a row, so many neighbours at a time: a divisor where there is one, else the least waste. */
+function pixelsOf(Q: number): number {
+  return [8, 7, 6, 5, 4].find((count) => Q % count === 0) ?? Math.ceil(Q / Math.ceil(Q / 8));
+}
+
+/** Whether the kernel pays: of four channels at a time, at most one is computed in vain. */
+export function gradientSuitsQuads(runtime: GpuRuntime, { K, C }: Extents): boolean {
+  return runtime.traits.quads && K >= 3 && C >= 3;
+}
+
+/** y[k, c, r, s] = Σ gradient · x; `x` is `[N, groups · C, H, W]` without margins, `gradient` `[N, groups · K, P, Q]`. */
+export function launchQuadWeightGradient(
+  runtime: GpuRuntime,
+  extents: Extents,
+  x: GpuView,
+  gradient: GpuView,
+  y: GpuView,
+): void {
+  const { N, groups, C, K, R, S, P, Q, stride, dilation, padding } = extents;
+  const [, , H, W] = x.shape;
+  const [top, , left] = padding;
+  const tile: QuadGradientTile = { outputs: K > 4 ? 2 : 1, inputs: C > 4 ? 2 : 1, pixels: pixelsOf(Q) };
+  const span = (tile.pixels - 1) * stride[1] + (S - 1) * dilation[1] + 1;
+  const columns = overhangOf(span, Math.ceil(Q / tile.pixels), tile.pixels * stride[1], left, W);
+  const rowsMayLieOutside = top > 0 || (P - 1) * stride[0] + (R - 1) * dilation[0] - top >= H;
+  const shape: Shape = { extents, tile, columns, rowsMayLieOutside, wholeRows: Q % tile.pixels === 0 };
+  const kTiles = Math.ceil(K / (4 * tile.outputs));
+  const cTiles = Math.ceil(C / (4 * tile.inputs));
+  const tiles = groups * kTiles * R * cTiles;
+  launchShares(runtime, extents, 4 * tiles, y, ({ memory, offset, chunks, rows }) =>
+    runtime.launch({
+      label: "conv2dWeightGradient",
+      variant: `quads/${[S, ...stride, ...dilation, ...Object.values(tile), ...Object.values(columns), rowsMayLieOutside, shape.wholeRows].join()}`,
+      operands: [
+        { name: "x", buffer: x.buffer, access: "read" },
+        { name: "d", buffer: gradient.buffer, access: "read" },
+        { name: "y", buffer: memory, access: "write" },
+      ],
+      numbers: {
+        ...layoutNumbers("x", x),
+        ...layoutNumbers("d", gradient),
+        N,
+        groups,
+        C,
+        H,
+        W,
+        K,
+        R,
+        P,
+        Q,
+        top,
+        left,
+        rows,
+        k_tiles: kTiles,
+        c_tiles: cTiles,
+        tasks: chunks * tiles,
+        y_offset: offset,
+      },
+      groups: Math.ceil((4 * chunks * tiles) / 16),
+      workgroupSize: 16,
+      quads: true,
+      shader: () => shader(shape),
+    }),
+  );
+}
