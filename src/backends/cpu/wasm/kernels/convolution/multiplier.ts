@@ -18,8 +18,8 @@ import { PlanCache } from "./planCache.ts";
 import { defineBlock, defineGatheredProduct } from "./product.ts";
 import { floatBytes, writeIntegers } from "./record.ts";
 import { bytesOf, forwardProduct, inputGradientProducts, type WeightedProduct } from "./sizes.ts";
-import { SquareGradient } from "./squareGradient.ts";
-import { makeSquaresPlan, type SquaresPlan } from "./squaresPlan.ts";
+import { SquareRunner } from "./squareRunner.ts";
+import { planSquareWeights, type SquareWeightsPlan } from "./squareWeightsPlan.ts";
 import { type TileShape, tileRows } from "./tile.ts";
 import { defineTouchRows } from "./touch.ts";
 import { defineWeightGradient } from "./weightGradient.ts";
@@ -48,7 +48,7 @@ interface InputPlan {
 }
 
 /** A weight gradient by squares, or by dot products. */
-type WeightsPlan = { readonly squares: SquaresPlan } | DotsPlan;
+type WeightsPlan = { readonly squares: SquareWeightsPlan } | DotsPlan;
 
 const itemNanoseconds = ({ results, depth, positionsPerItem }: Plan): number =>
   multiplyNanoseconds * results * depth * positionsPerItem;
@@ -89,7 +89,7 @@ export class Multiplier {
   readonly #input = new PlanCache<InputPlan>(3);
   readonly #dots = new PlanCache<WeightsPlan>(3);
   readonly #normedDots = new PlanCache<WeightsPlan>(3);
-  readonly #squares: SquareGradient;
+  readonly #squares: SquareRunner;
   #compiled: Readonly<Record<string, WasmFunction>> | undefined;
 
   constructor(runtime: WasmRuntime) {
@@ -98,7 +98,7 @@ export class Multiplier {
       fused: runtime.fused,
       vectors: runtime.revectorised ? 4 : 2,
     };
-    this.#squares = new SquareGradient(runtime, this.#shape);
+    this.#squares = new SquareRunner(runtime, this.#shape);
   }
 
   /** Writes the convolution of `x`, or of what `coefficients` make of it, to `y`. */
@@ -152,7 +152,7 @@ export class Multiplier {
   ): void {
     const normed = coefficients > 0;
     const plan = (normed ? this.#normedDots : this.#dots).get([x, gradient, weight], attributes, () => {
-      const squares = makeSquaresPlan(this.#runtime, x, gradient, weight, attributes);
+      const squares = planSquareWeights(this.#runtime, x, gradient, weight, attributes);
       if (squares) return { squares };
       return makeDotsPlan(this.#runtime, this.#shape, x, gradient, weight, attributes, normed);
     });

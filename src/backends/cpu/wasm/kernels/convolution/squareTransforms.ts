@@ -30,7 +30,8 @@ const params = {
   columns: "i32",
   rowBytes: "i32",
   to: "i32",
-  /** From one of the sixteen to the next. */
+  /** From one transformed square to the next, and from one of the sixteen to the next. */
+  squareBytes: "i32",
   productBytes: "i32",
 } as const;
 export type TransformSquares = FunctionHandle<typeof params, undefined>;
@@ -91,7 +92,7 @@ function defineTransform(
         end.set(i32.add(p.from, i32.mul(p.columns, 2 * pixelBytes)));
         f.forPointer(from, p.from, end, 2 * pixelBytes, () => {
           f.call(transformSquare, { from, rowBytes, to, productBytes });
-          to.set(i32.add(to, pixelBytes));
+          to.set(i32.add(to, p.squareBytes));
         });
         p.from.set(i32.add(p.from, i32.shl(rowBytes, 1)));
       });

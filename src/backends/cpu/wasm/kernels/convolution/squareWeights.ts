@@ -7,100 +7,22 @@
  * Channels are last while this goes on (channelsLast.ts): squares of all images follow each other without a gap, and an
  * operand's row is sixteen channels of one square.
  */
-import type { Expression, FunctionBuilder, Local, ModuleBuilder } from "../../encoder/index.ts";
-import {
-  definePutChannelsLast,
-  groupChannels,
-  imageLayout,
-  type PutChannelsLast,
-  pixelBytes,
-} from "./channelsLast.ts";
+import type { FunctionBuilder, Local, ModuleBuilder } from "../../encoder/index.ts";
+import { groupChannels, type PutChannelsLast, pixelBytes } from "./channelsLast.ts";
 import { panelCount, panelHeight } from "./dotBlock.ts";
-import { coefficientBytes } from "./normRelu.ts";
 import { floatBytes } from "./record.ts";
-import { squaresLayout } from "./squaresPlan.ts";
-import {
-  defineTransformGradient,
-  defineTransformPixels,
-  defineTransformSums,
-  type TransformSquares,
-} from "./squareTransforms.ts";
+import { blockFields, blockOf, defineTransformGroup, type TransformGroup } from "./squareBlocks.ts";
+import { defineTransformGradient, defineTransformSums } from "./squareTransforms.ts";
+import { squareWeightsLayout } from "./squareWeightsPlan.ts";
 import { columnsOf, defineProductTile, type TileShape, tileRows } from "./tile.ts";
 import { tileProducts } from "./winogradTransforms.ts";
 
-type Field = (typeof squaresLayout.fields)[number];
+const fieldsOf =
+  (f: FunctionBuilder, record: Local<"i32">) => (name: (typeof squareWeightsLayout.fields)[number]) =>
+    f.let(squareWeightsLayout.load(f, record, name), name);
 
-const fieldsOf = (f: FunctionBuilder, squares: Local<"i32">) => (name: Field) =>
-  f.let(squaresLayout.load(f, squares, name), name);
-
-/** The images and rows of squares of a block, of which the last ones have fewer. */
-function blockOf(f: FunctionBuilder, squares: Local<"i32">, block: Local<"i32">) {
-  const { i32 } = f;
-  const field = fieldsOf(f, squares);
-  const part = (index: Expression<"i32">, size: Local<"i32">, whole: Local<"i32">) => {
-    const first = f.let(i32.mul(index, size));
-    const left = f.let(i32.sub(whole, first));
-    return { first, count: f.let(f.select(left, size, i32.lt_s(left, size))) };
-  };
-  const [imagesPerBlock, images] = (["imagesPerBlock", "images"] as const).map(field);
-  const [rowsPerBlock, rows, rowBlocks] = (["rowsPerBlock", "squareRows", "rowBlocks"] as const).map(field);
-  return {
-    images: part(i32.div_u(block, rowBlocks), imagesPerBlock, images),
-    rows: part(i32.rem_u(block, rowBlocks), rowsPerBlock, rows),
-  };
-}
-
-const groupParams = {
-  squares: "i32",
-  view: "i32",
-  block: "i32",
-  /** The first pixel of the tensor. */
-  from: "i32",
-  /** The first channel of the group. */
-  channel: "i32",
-  pixels: "i32",
-  to: "i32",
-  /** Of the first channel of all, or 0. */
-  coefficients: "i32",
-} as const;
-
-/** (squares, view, block, from, channel, pixels, to, coefficients): a group's transformed squares of a block. */
-function defineTransformGroup(
-  module: ModuleBuilder,
-  name: string,
-  margin: number,
-  putChannelsLast: PutChannelsLast,
-  transform: TransformSquares,
-) {
-  return module.func(name, { params: groupParams, exported: false }, (f, p) => {
-    const { i32 } = f;
-    const field = fieldsOf(f, p.squares);
-    const [image, from, to] = ["image", "from", "to"].map((local) => f.local("i32", local));
-    const { images, rows } = blockOf(f, p.squares, p.block);
-    const pixelRows = f.let(i32.add(i32.shl(rows.count, 1), margin), "pixelRows");
-    const rowBytes = f.let(i32.mul(imageLayout.load(f, p.view, "columns"), pixelBytes), "rowBytes");
-    const imageBytes = f.let(imageLayout.load(f, p.view, "image"), "imageBytes");
-    const ofGroup = i32.mul(p.channel, imageLayout.load(f, p.view, "channel"));
-    from.set(i32.add(i32.add(p.from, ofGroup), i32.mul(images.first, imageBytes)));
-    to.set(p.pixels);
-    const channels = f.let(i32.sub(imageLayout.load(f, p.view, "channels"), p.channel), "channels");
-    const line = f.let(i32.add(p.coefficients, i32.mul(p.channel, coefficientBytes)));
-    const coefficients = f.let(f.select(line, 0, p.coefficients), "ofGroup");
-    f.forRange(image, 0, images.count, 1, () => {
-      f.call(putChannelsLast, {
-        ...{ view: p.view, from, channels, firstRow: i32.shl(rows.first, 1), rows: pixelRows, to },
-        coefficients,
-      });
-      from.set(i32.add(from, imageBytes));
-      to.set(i32.add(to, i32.mul(pixelRows, rowBytes)));
-    });
-    f.call(transform, {
-      ...{ from: p.pixels, images: images.count, rows: rows.count, rowBytes, to: p.to },
-      columns: field("squareColumns"),
-      productBytes: field("productBytes"),
-    });
-  });
-}
+const filterGroupsOf = ({ i32 }: FunctionBuilder, filters: Local<"i32">) =>
+  i32.div_u(i32.add(filters, groupChannels - 1), groupChannels);
 
 /** Tiles of all columns of a group of channels, `rows` filters each. */
 function defineGroupTiles(module: ModuleBuilder, shape: TileShape, rows: number, accumulate: boolean) {
@@ -121,12 +43,14 @@ function defineGroupTiles(module: ModuleBuilder, shape: TileShape, rows: number,
  * lastBlock): the item is some groups of channels and of filters. Sums wait at `sums` for the next blocks; the last
  * ones write the weights.
  */
-export function defineSquareWeights(module: ModuleBuilder, shape: TileShape): void {
-  const putChannelsLast = definePutChannelsLast(module, shape);
-  const [gradientGroup, pixelGroup] = [
-    defineTransformGroup(module, "gradientGroup", 0, putChannelsLast, defineTransformGradient(module)),
-    defineTransformGroup(module, "pixelGroup", 2, putChannelsLast, defineTransformPixels(module)),
-  ];
+export function defineSquareWeights(
+  module: ModuleBuilder,
+  shape: TileShape,
+  putChannelsLast: PutChannelsLast,
+  pixelGroup: TransformGroup,
+): void {
+  const transformGradient = defineTransformGradient(module);
+  const gradientGroup = defineTransformGroup(module, "gradientGroup", 0, putChannelsLast, transformGradient);
   const transformSums = defineTransformSums(module);
   const gradientParams = {
     ...({ begin: "i32", end: "i32", scratch: "i32", squares: "i32", view: "i32", gradient: "i32" } as const),
@@ -134,12 +58,13 @@ export function defineSquareWeights(module: ModuleBuilder, shape: TileShape): vo
   };
   module.func("transformGradients", { params: gradientParams }, (f, p) => {
     const { i32 } = f;
-    const field = fieldsOf(f, p.squares);
-    const [filterGroups, productBytes] = (["filterGroups", "productBytes"] as const).map(field);
+    const filterGroups = f.let(filterGroupsOf(f, fieldsOf(f, p.squares)("filters")), "filterGroups");
+    const blocks = fieldsOf(f, p.squares)("blocks");
+    const productBytes = blockFields(f, blocks)("productBytes");
     const item = f.local("i32", "item");
     f.forRange(item, p.begin, p.end, 1, () =>
       f.call(gradientGroup, {
-        ...{ squares: p.squares, view: p.view, from: p.gradient, pixels: p.scratch, coefficients: 0 },
+        ...{ blocks, view: p.view, from: p.gradient, pixels: p.scratch, coefficients: 0 },
         block: i32.add(p.firstBlock, i32.div_u(item, filterGroups)),
         channel: i32.mul(i32.rem_u(item, filterGroups), groupChannels),
         to: i32.add(p.to, i32.mul(item, i32.mul(productBytes, tileProducts))),
@@ -158,12 +83,14 @@ export function defineSquareWeights(module: ModuleBuilder, shape: TileShape): vo
   module.func("squareWeights", { params }, (f, p) => {
     const { i32 } = f;
     const field = fieldsOf(f, p.squares);
-    const [productBytes, sumBytes, filters] = (["productBytes", "sumBytes", "filters"] as const).map(field);
-    const [channels, filterGroups] = (["channels", "filterGroups"] as const).map(field);
+    const [blocks, sumBytes, filters] = (["blocks", "sumBytes", "filters"] as const).map(field);
+    const channels = field("channels");
+    const productBytes = blockFields(f, blocks)("productBytes");
+    const filterGroups = f.let(filterGroupsOf(f, filters), "filterGroups");
     const [channelsPerItem, filtersPerItem] = (["channelGroupsPerItem", "filterGroupsPerItem"] as const).map(
       (name) => f.let(i32.mul(field(name), groupChannels)),
     );
-    const [filterBlocks, squareColumns] = (["filterBlocks", "squareColumns"] as const).map(field);
+    const filterBlocks = field("filterBlocks");
     const pixelsBytes = field("pixelsBytes");
     const names = ["item", "block", "channel", "filter", "product", "panel", "height", "count", "depth"];
     const [item, block, channel, filter, product, panel, height, count, depth] = names.map((name) =>
@@ -213,12 +140,11 @@ export function defineSquareWeights(module: ModuleBuilder, shape: TileShape): vo
       lastChannel.set(i32.add(firstChannel, channelsPerItem));
       lastChannel.set(smaller(lastChannel, channels));
       f.forRange(block, p.firstBlock, p.lastBlock, 1, () => {
-        const { images, rows } = blockOf(f, p.squares, block);
-        depth.set(i32.mul(i32.mul(images.count, rows.count), squareColumns));
+        depth.set(blockOf(f, blocks, block).squares);
         f.forRange(channel, firstChannel, lastChannel, groupChannels, () => {
           groupSums.set(i32.add(p.sums, sumsOf(channel)));
           f.call(pixelGroup, {
-            ...{ squares: p.squares, view: p.view, block, from: p.source, channel },
+            ...{ blocks, view: p.view, block, from: p.source, channel },
             ...{ pixels, to: transformed, coefficients: p.coefficients },
           });
           f.if(
@@ -228,7 +154,7 @@ export function defineSquareWeights(module: ModuleBuilder, shape: TileShape): vo
           );
         });
       });
-      f.if(i32.eq(p.lastBlock, field("blocks")), () => {
+      f.if(i32.eq(p.lastBlock, blockFields(f, blocks)("blocks")), () => {
         const filterBytes = f.let(i32.mul(channels, 9 * floatBytes), "filterBytes");
         f.forRange(channel, firstChannel, lastChannel, groupChannels, () => {
           count.set(i32.sub(channels, channel));

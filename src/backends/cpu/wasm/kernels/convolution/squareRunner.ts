@@ -2,16 +2,18 @@
 import type { HostView } from "../../../../backend.ts";
 import { ModuleBuilder } from "../../encoder/index.ts";
 import { addressOf, grainOf, type WasmFunction, type WasmRuntime } from "../../runtime.ts";
-import { groupChannels } from "./channelsLast.ts";
-import { defineSquareWeights } from "./squares.ts";
-import type { SquaresPlan } from "./squaresPlan.ts";
+import { definePutChannelsLast, groupChannels } from "./channelsLast.ts";
+import { defineTransformGroup } from "./squareBlocks.ts";
+import { defineTransformPixels } from "./squareTransforms.ts";
+import { defineSquareWeights } from "./squareWeights.ts";
+import type { SquareWeightsPlan } from "./squareWeightsPlan.ts";
 import type { TileShape } from "./tile.ts";
 import { tileProducts } from "./winogradTransforms.ts";
 
 /** One multiply-add, and one transformed float, of one thread at its best: for telling what is worth sharing. */
 const [multiplyNanoseconds, transformNanoseconds] = [0.02, 0.2];
 
-export class SquareGradient {
+export class SquareRunner {
   readonly #runtime: WasmRuntime;
   readonly #shape: TileShape;
   #compiled: Readonly<Record<string, WasmFunction>> | undefined;
@@ -25,14 +27,24 @@ export class SquareGradient {
     if (this.#compiled) return this.#compiled;
     const module = new ModuleBuilder("convolution by squares");
     this.#runtime.importMemory(module);
-    defineSquareWeights(module, this.#shape);
+    const putChannelsLast = definePutChannelsLast(module, this.#shape);
+    const transformPixels = defineTransformPixels(module);
+    const pixelGroup = defineTransformGroup(module, "pixelGroup", 2, putChannelsLast, transformPixels);
+    defineSquareWeights(module, this.#shape, putChannelsLast, pixelGroup);
     this.#compiled = this.#runtime.instantiate(module);
     return this.#compiled;
   }
 
   /** Writes the gradient of the weight for `x`, or what `coefficients` make of it. */
-  run(plan: SquaresPlan, x: HostView, gradient: HostView, weight: HostView, coefficients: number): void {
-    const { record, blocks, blocksAtOnce, filterGroups, squares } = plan;
+  run(
+    plan: SquareWeightsPlan,
+    x: HostView,
+    gradient: HostView,
+    weight: HostView,
+    coefficients: number,
+  ): void {
+    const { record, blocksAtOnce, filterGroups } = plan;
+    const { blocks, squares } = plan.blocks;
     const { transformGradients, squareWeights } = this.#functions();
     const transformed = this.#runtime.scratch("conv2d gradient", plan.transformedBytes);
     const sums = this.#runtime.scratch("conv2d sums", plan.sumsBytes);
