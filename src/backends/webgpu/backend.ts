@@ -52,7 +52,7 @@ export class WebGpuBackend implements Backend {
     const { software, hasQuads } = open.adapter;
     this.runtime = new GpuRuntime(device, this.#memory, this.#commands, {
       // A software adapter runs on the processor's cores; a GPU hides its latencies behind tens of thousands of threads.
-      usefulThreads: software ? 512 : 65536,
+      usefulThreads: software ? 256 : 65536,
       quads: quads && software && hasQuads,
     });
     this.#staging = new Staging(device);

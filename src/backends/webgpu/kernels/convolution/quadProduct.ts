@@ -226,6 +226,19 @@ ${stores.join("\n")}`,
   };
 }
 
+/**
+ * Up to 128 sums a thread, 16 channels by 8 pixels, for 12 loads a channel: up to 1.4
+ * times as fast as 8 by 8; 256 are 1.15 times as fast again where channels are many, and waste more where they are few.
+ */
+const mostChannelVectors = 4;
+const mostPixels = 8;
+
+/** Vectors of four channels in a tile: at most so many, and the tiles filled alike. */
+export function vectorsOf(channels: number, most: number): number {
+  const vectors = Math.ceil(channels / 4);
+  return Math.ceil(vectors / Math.ceil(vectors / most));
+}
+
 /** Whether the kernel pays: of four channels at a time, at most one is computed in vain. */
 export function suitsQuads(runtime: GpuRuntime, { K }: Extents): boolean {
   return runtime.traits.quads && K >= 3;
@@ -244,8 +257,8 @@ export function launchQuadProduct(
   const { N, groups, C, K, R, S, P, Q, stride, dilation, padding } = extents;
   const [, , H, W] = x.shape;
   const [top, , left] = padding;
-  const rowBlocks = Math.ceil(Q / 8);
-  const tile: QuadTile = { channels: K > 4 ? 2 : 1, pixels: Math.ceil(Q / rowBlocks) };
+  const rowBlocks = Math.ceil(Q / mostPixels);
+  const tile: QuadTile = { channels: vectorsOf(K, mostChannelVectors), pixels: Math.ceil(Q / rowBlocks) };
   const windowRows = R * S <= 12 ? R : 1;
   const unrolled = R * S === 1 ? ([8, 4, 2].find((count) => C % count === 0) ?? 1) : 1;
   const span = (tile.pixels - 1) * stride[1] + (S - 1) * dilation[1] + 1;

@@ -7,7 +7,7 @@
  */
 import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
 import type { Extents } from "./geometry.ts";
-import { mayLieOutside, type Overhang, overhangOf, range } from "./quadProduct.ts";
+import { mayLieOutside, type Overhang, overhangOf, range, vectorsOf } from "./quadProduct.ts";
 import { launchShares } from "./shares.ts";
 
 /** What a quad sums: vectors of four output and of four input channels, with all taps of one row of the window. */
@@ -22,11 +22,23 @@ interface Shape {
   readonly extents: Extents;
   readonly tile: QuadGradientTile;
   readonly columns: Overhang;
+  /** Pieces of a row: as many neighbours as the tile has. */
+  readonly rowPieces: number;
   readonly rowsMayLieOutside: boolean;
   readonly wholeRows: boolean;
+  /** Every share sums as many pieces. */
+  readonly wholeShares: boolean;
 }
 
-function shader({ extents: { S, stride, dilation }, tile, columns, rowsMayLieOutside, wholeRows }: Shape): {
+function shader({
+  extents: { S, stride, dilation },
+  tile,
+  columns,
+  rowPieces,
+  rowsMayLieOutside,
+  wholeRows,
+  wholeShares,
+}: Shape): {
   readonly body: string;
 } {
   const [ks, cs, vs, ss] = [tile.outputs, tile.inputs, tile.pixels, S].map(range);
@@ -35,6 +47,11 @@ function shader({ extents: { S, stride, dilation }, tile, columns, rowsMayLieOut
   const used = [...new Set(vs.flatMap((v) => ss.map((s) => at(v, s))))].sort((a, b) => a - b);
   const masked = (value: string, masks: readonly string[]): string =>
     masks.length === 0 ? value : `bitcast<f32>(bitcast<u32>(${value}) & ${masks.join(" & ")})`;
+  const counts = [
+    ...(wholeShares ? [] : ["first + i < p.all_pieces"]),
+    ...(rowsMayLieOutside ? ["in_row >= 0 && in_row < p.H"] : []),
+  ];
+  const row = counts.length > 0 ? "counts" : "0xffffffffu";
   // The swaps that lead from one turn's channels to the next one's: t, t ^ 1, t ^ 3, t ^ 2.
   const swaps = ["", "quadSwapX", "quadSwapY", "quadSwapX"];
   const sums = (visit: (k: number, c: number, turn: number, s: number) => string): string =>
@@ -59,25 +76,26 @@ function shader({ extents: { S, stride, dilation }, tile, columns, rowsMayLieOut
 ${ks.map((i) => `  let d_channel${i} = p.d_o + (g * p.K + min(k + ${4 * i} + quad, p.K - 1)) * p.d_1;`).join("\n")}
 ${cs.map((i) => `  let x_channel${i} = p.x_o + (g * p.C + min(c + ${4 * i} + quad, p.C - 1)) * p.x_1;`).join("\n")}
 ${sums((i, j, turn, s) => `  var a${i}_${j}_${turn}_${s} = 0.0;`)}
-  // Numbers of the loops are read once: not every compiler takes loads of uniform memory out of a loop.
-  let rows = p.rows;
-  let end = p.N * p.P;
+  // Numbers of the loop are read once: not every compiler takes loads of uniform memory out of a loop.
+  let pieces = p.pieces;
   let columns = p.Q;
   let height = p.P;
   let width = p.W;
   let left = p.left;
   let x_column = p.x_3;
   let d_column = p.d_3;
-  for (var i = 0; i < rows; i++) {
-    let row = min(chunk * rows + i, end - 1);
-    let n = row / height;
-    let h = row % height;
+  let last_image = p.N - 1;
+  let first = chunk * pieces;
+  let first_row = first / p.row_pieces;
+  ${rowPieces === 1 ? "let q = 0;" : `var q = (first % p.row_pieces) * ${tile.pixels};`}
+  var h = first_row % height;
+  var n = min(first_row / height, last_image);
+  for (var i = 0; i < pieces; i++) {
     let in_row = h * ${stride[0]} + r * ${dilation[0]} - p.top;
-    let counts = select(0u, 0xffffffffu, chunk * rows + i < end${rowsMayLieOutside ? " && in_row >= 0 && in_row < p.H" : ""});
+    ${counts.length > 0 ? `let counts = select(0u, 0xffffffffu, ${counts.join(" && ")});` : ""}
     let d_row = n * p.d_0 + h * p.d_2;
     let x_row = n * p.x_0 + ${rowsMayLieOutside ? "clamp(in_row, 0, p.H - 1)" : "in_row"} * p.x_2;
-    for (var q = 0; q < columns; q += ${tile.pixels}) {
-${vs.map((v) => (wholeRows || v === 0 ? `      let d_at${v} = d_row + (q + ${v}) * d_column;` : `      let d_at${v} = d_row + min(q + ${v}, columns - 1) * d_column; let d_counts${v} = select(0u, counts, q + ${v} < columns);`)).join("\n")}
+${vs.map((v) => (wholeRows || v === 0 ? `      let d_at${v} = d_row + (q + ${v}) * d_column;` : `      let d_at${v} = d_row + min(q + ${v}, columns - 1) * d_column; let d_counts${v} = select(0u, ${row}, q + ${v} < columns);`)).join("\n")}
 ${used
   .map((j) => {
     const column = `q * ${stride[1]} + ${j} - left`;
@@ -86,7 +104,7 @@ ${used
       : `      let x_at${j} = x_row + (${column}) * x_column;`;
   })
   .join("\n")}
-${ks.map((i) => vs.map((v) => `      let d${i}_${v} = ${masked(`d_get(d_channel${i} + d_at${v})`, [wholeRows || v === 0 ? "counts" : `d_counts${v}`])};`).join("\n")).join("\n")}
+${ks.map((i) => vs.map((v) => `      let d${i}_${v} = ${masked(`d_get(d_channel${i} + d_at${v})`, !wholeRows && v > 0 ? [`d_counts${v}`] : counts.length > 0 ? ["counts"] : [])};`).join("\n")).join("\n")}
 ${cs
   .map(
     (i) => `      {
@@ -110,7 +128,17 @@ ${turns
       }`,
   )
   .join("\n")}
+    ${
+      rowPieces === 1
+        ? "h++;"
+        : `q += ${tile.pixels};
+    let row_ends = q >= columns;
+    q = select(q, 0, row_ends);
+    h = select(h, h + 1, row_ends);`
     }
+    let image_ends = h == height;
+    h = select(h, 0, image_ends);
+    n = min(select(n, n + 1, image_ends), last_image);
   }
   if (!stores) { return; }
   let y_at = p.y_offset + chunk * p.groups * p.K * p.C * p.R * ${S};
@@ -158,18 +186,27 @@ export function launchQuadWeightGradient(
   const { N, groups, C, K, R, S, P, Q, stride, dilation, padding } = extents;
   const [, , H, W] = x.shape;
   const [top, , left] = padding;
-  const tile: QuadGradientTile = { outputs: K > 4 ? 2 : 1, inputs: C > 4 ? 2 : 1, pixels: pixelsOf(Q) };
+  // With taps every load of an input meets three times as many gradients.
+  const tile: QuadGradientTile = {
+    outputs: vectorsOf(K, 4),
+    inputs: vectorsOf(C, S === 1 ? 4 : 2),
+    pixels: pixelsOf(Q),
+  };
   const span = (tile.pixels - 1) * stride[1] + (S - 1) * dilation[1] + 1;
-  const columns = overhangOf(span, Math.ceil(Q / tile.pixels), tile.pixels * stride[1], left, W);
+  const rowPieces = Math.ceil(Q / tile.pixels);
+  const columns = overhangOf(span, rowPieces, tile.pixels * stride[1], left, W);
   const rowsMayLieOutside = top > 0 || (P - 1) * stride[0] + (R - 1) * dilation[0] - top >= H;
-  const shape: Shape = { extents, tile, columns, rowsMayLieOutside, wholeRows: Q % tile.pixels === 0 };
   const kTiles = Math.ceil(K / (4 * tile.outputs));
   const cTiles = Math.ceil(C / (4 * tile.inputs));
   const tiles = groups * kTiles * R * cTiles;
-  launchShares(runtime, extents, 4 * tiles, y, ({ memory, offset, chunks, rows }) =>
+  const allPieces = N * P * rowPieces;
+  launchShares(runtime, extents, allPieces, 4 * tiles, y, ({ memory, offset, chunks, pieces }) => {
+    const wholeRows = Q % tile.pixels === 0;
+    const wholeShares = chunks * pieces === allPieces;
+    const shape: Shape = { extents, tile, columns, rowPieces, rowsMayLieOutside, wholeRows, wholeShares };
     runtime.launch({
       label: "conv2dWeightGradient",
-      variant: `quads/${[S, ...stride, ...dilation, ...Object.values(tile), ...Object.values(columns), rowsMayLieOutside, shape.wholeRows].join()}`,
+      variant: `quads/${[S, ...stride, ...dilation, ...Object.values(tile), ...Object.values(columns), rowPieces === 1, rowsMayLieOutside, wholeRows, wholeShares].join()}`,
       operands: [
         { name: "x", buffer: x.buffer, access: "read" },
         { name: "d", buffer: gradient.buffer, access: "read" },
@@ -189,7 +226,9 @@ export function launchQuadWeightGradient(
         Q,
         top,
         left,
-        rows,
+        pieces,
+        row_pieces: rowPieces,
+        all_pieces: allPieces,
         k_tiles: kTiles,
         c_tiles: cTiles,
         tasks: chunks * tiles,
@@ -199,6 +238,6 @@ export function launchQuadWeightGradient(
       workgroupSize: 16,
       quads: true,
       shader: () => shader(shape),
-    }),
-  );
+    });
+  });
 }

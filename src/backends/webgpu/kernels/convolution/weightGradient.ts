@@ -93,7 +93,7 @@ export function launchWeightGradient(
   const kTiles = Math.ceil(K / tile.outputs);
   const cTiles = Math.ceil(C / tile.inputs);
   const tiles = groups * kTiles * R * cTiles;
-  launchShares(runtime, extents, tiles, y, ({ memory, offset, chunks, rows }) =>
+  launchShares(runtime, extents, N * P, tiles, y, ({ memory, offset, chunks, pieces }) =>
     runtime.launch({
       label: "conv2dWeightGradient",
       variant: [S, ...stride, ...dilation, tile.outputs, tile.inputs].join(),
@@ -118,7 +118,7 @@ export function launchWeightGradient(
         R,
         P,
         Q,
-        rows,
+        rows: pieces,
         k_tiles: kTiles,
         c_tiles: cTiles,
         y_offset: offset,
