@@ -129,3 +129,64 @@ export function definePutChannelsLast(module: ModuleBuilder, { fused }: TileShap
     });
   });
 }
+
+const backParams = {
+  /** The record of the image that is written, and its first pixel in the first channel of the group. */
+  view: "i32",
+  to: "i32",
+  /** How many channels there are from that one on. */
+  channels: "i32",
+  firstRow: "i32",
+  rows: "i32",
+  from: "i32",
+} as const;
+export type PutChannelsFirst = FunctionHandle<typeof backParams, undefined>;
+
+/** (view, to, channels, firstRow, rows, from): the other way round, for rows and columns inside of the image. */
+export function definePutChannelsFirst(module: ModuleBuilder): PutChannelsFirst {
+  return module.func("putChannelsFirst", { params: backParams, exported: false }, (f, p) => {
+    const { i32, v128 } = f;
+    const field = (name: (typeof imageLayout.fields)[number]) =>
+      f.let(imageLayout.load(f, p.view, name), name);
+    const [channelStride, rowStride] = (["channel", "row"] as const).map(field);
+    const [extentV, extentH] = (["extentV", "extentH"] as const).map(field);
+    const rowBytes = f.let(i32.mul(field("columns"), pixelBytes), "rowBytes");
+    const names = ["channel", "row", "from", "at", "last", "line"];
+    const [channel, row, from, at, last, line] = names.map((name) => f.local("i32", name));
+    const tos = [0, 1, 2, 3].map((i) => f.local("i32", `to${i}`));
+    const smaller = (a: Local<"i32">, b: Local<"i32">) => f.select(a, b, i32.lt_s(a, b));
+    const left = f.let(i32.sub(extentV, p.firstRow));
+    const rows = f.let(smaller(left, p.rows), "rows");
+    const group = f.let(i32.const(groupChannels));
+    const channels = f.let(smaller(p.channels, group), "channels");
+    const lastChannel = f.let(i32.sub(channels, 1), "lastChannel");
+    last.set(i32.shl(i32.sub(extentH, 4), 2));
+    const putFour = () => {
+      const pixels = [0, 1, 2, 3].map((i) => f.let(v128.load(from, pixelBytes * i)));
+      // Of channels missing to the group the last one stands in, so it is written after them.
+      for (const [i, vector] of [...transpose(f, pixels).entries()].reverse())
+        v128.store(i32.add(tos[i], at), vector);
+    };
+    line.set(i32.add(p.to, i32.mul(p.firstRow, rowStride)));
+    f.forRange(row, 0, rows, 1, () => {
+      f.forRange(channel, 0, channels, 4, () => {
+        for (const [i, to] of tos.entries()) {
+          const member = f.let(i32.add(channel, i));
+          const known = f.let(smaller(member, lastChannel));
+          to.set(i32.add(line, i32.mul(known, channelStride)));
+        }
+        from.set(i32.add(p.from, i32.shl(channel, 2)));
+        f.forRange(at, 0, last, 16, () => {
+          putFour();
+          from.set(i32.add(from, 4 * pixelBytes));
+        });
+        // The last four overlap those before instead of being fewer.
+        from.set(i32.add(i32.add(p.from, i32.shl(channel, 2)), i32.mul(last, pixelBytes / floatBytes)));
+        at.set(last);
+        putFour();
+      });
+      p.from.set(i32.add(p.from, rowBytes));
+      line.set(i32.add(line, rowStride));
+    });
+  });
+}

@@ -15,27 +15,34 @@ import { definePackRows } from "./packRows.ts";
 import { definePackPanels } from "./panels.ts";
 import { makePlan, type Plan } from "./plan.ts";
 import { PlanCache } from "./planCache.ts";
-import { defineBlock, defineGatheredProduct } from "./product.ts";
+import { defineGatheredProduct } from "./product.ts";
 import { floatBytes, writeIntegers } from "./record.ts";
 import { bytesOf, forwardProduct, inputGradientProducts, type WeightedProduct } from "./sizes.ts";
+import { planSquareProduct, type SquareProductPlan } from "./squareProductPlan.ts";
 import { SquareRunner } from "./squareRunner.ts";
 import { planSquareWeights, type SquareWeightsPlan } from "./squareWeightsPlan.ts";
 import { type TileShape, tileRows } from "./tile.ts";
 import { defineTouchRows } from "./touch.ts";
 import { defineWeightGradient } from "./weightGradient.ts";
-import { defineWinogradProduct, planWinograd, productStride, type WinogradPlan } from "./winograd.ts";
-import { definePackWinograd, tileProducts } from "./winogradTransforms.ts";
 
-interface ProductPlan {
-  readonly plan: Plan;
+/** A product and its place in the target. */
+interface Placed {
   readonly first: number;
-  /** Address of where the weights of each step lie. */
-  readonly weightTable: number;
-  /** Where the product is computed by squares. */
-  readonly winograd: WinogradPlan | null;
   /** Positions of an image that the product writes. */
   readonly positions: number;
 }
+
+interface GatheredPlan extends Placed {
+  readonly plan: Plan;
+  /** Address of where the weights of each step lie. */
+  readonly weightTable: number;
+}
+
+interface SquaresPlan extends Placed {
+  readonly squares: SquareProductPlan;
+}
+
+type ProductPlan = GatheredPlan | SquaresPlan;
 
 /** One multiply-add, and one float copied, of one thread at its best: for telling what is worth sharing. */
 const [multiplyNanoseconds, copyNanoseconds] = [0.02, 0.2];
@@ -44,7 +51,11 @@ const [multiplyNanoseconds, copyNanoseconds] = [0.02, 0.2];
 interface InputPlan {
   readonly plans: readonly ProductPlan[];
   /** Where they are done item by item: the table of `narrowPhases`, and bytes of panels. */
-  readonly phases: { readonly table: number; readonly panelOffsets: readonly number[] } | null;
+  readonly phases: {
+    readonly plans: readonly GatheredPlan[];
+    readonly table: number;
+    readonly panelOffsets: readonly number[];
+  } | null;
 }
 
 /** A weight gradient by squares, or by dot products. */
@@ -65,10 +76,7 @@ function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string
   const prepare = definePrepare(module, shape, copyRow, normRelu, copyNormed, touch);
   const packSliver = definePackSliver(module, shape);
   definePackPanels(module);
-  const firstBlock = defineBlock(module, shape, false);
-  defineGatheredProduct(module, shape, prepare, packSliver, normRelu, firstBlock);
-  definePackWinograd(module);
-  defineWinogradProduct(module, shape, prepare, copyRow, firstBlock);
+  defineGatheredProduct(module, shape, prepare, packSliver, normRelu);
   defineNarrowProduct(module, shape, prepare, copyRow);
   defineJoinPlanes(module, copyRow);
   const packRows = definePackRows(module, shape, {
@@ -132,10 +140,10 @@ export class Multiplier {
     }
     const { table, panelOffsets } = phases;
     const panels = this.#runtime.scratch("conv2d panels", panelOffsets[plans.length]);
-    for (const [i, product] of plans.entries())
+    for (const [i, product] of phases.plans.entries())
       this.#packPanels(product, weight, groupBytes, w1, panels + panelOffsets[i]);
     const operands = [addressOf(gradient), addressOf(x), panels, table, plans.length];
-    const sizes = plans.map(({ plan }) => plan);
+    const sizes = phases.plans.map(({ plan }) => plan);
     this.#runtime.forRange(this.#functions().narrowPhases, sizes[0].items, operands, {
       scratchBytes: Math.max(...sizes.map(({ itemBytes, itemImageBytes }) => itemBytes + itemImageBytes)),
       grain: grainOf(sizes.reduce((sum, plan) => sum + itemNanoseconds(plan), 0)),
@@ -213,14 +221,12 @@ export class Multiplier {
 
   #plan(products: readonly WeightedProduct[]): readonly ProductPlan[] {
     return products.map((product) => {
-      const winograd = planWinograd(this.#runtime, this.#shape, product);
-      return {
-        plan: winograd?.plan ?? makePlan(this.#runtime, this.#shape, product.sizes),
-        first: product.first,
-        weightTable: writeIntegers(this.#runtime, winograd?.weightTable ?? product.weightTable),
-        winograd,
-        positions: product.sizes.vertical.outputs * product.sizes.horizontal.outputs,
-      };
+      const { sizes, first } = product;
+      const placed = { first, positions: sizes.vertical.outputs * sizes.horizontal.outputs };
+      const squares = planSquareProduct(this.#runtime, product);
+      if (squares) return { ...placed, squares };
+      const plan = makePlan(this.#runtime, this.#shape, sizes);
+      return { ...placed, plan, weightTable: writeIntegers(this.#runtime, product.weightTable) };
     });
   }
 
@@ -229,47 +235,21 @@ export class Multiplier {
    * phases of a row, so no two threads may have the same row.
    */
   #planPhases(plans: readonly ProductPlan[]): InputPlan {
-    const isAlike = (product: ProductPlan) => {
-      const [{ items, rowBlocks, cut }, first] = [product.plan, plans[0].plan];
+    const gathered = plans.filter((product) => "plan" in product);
+    const isAlike = ({ plan }: GatheredPlan) => {
+      const [{ items, rowBlocks, cut }, first] = [plan, gathered[0].plan];
       const sameRows = rowBlocks === 1 || cut.rowsPerItem === first.cut.rowsPerItem;
       const sameItems = items === first.items && rowBlocks === first.rowBlocks;
       return sameItems && sameRows && cut.imagesPerItem === first.cut.imagesPerItem;
     };
-    if (plans.length < 2 || !plans.every((product) => product.plan.narrow && isAlike(product)))
+    const isWhole = plans.length > 1 && gathered.length === plans.length;
+    if (!isWhole || !gathered.every((product) => product.plan.narrow && isAlike(product)))
       return { plans, phases: null };
     const panelOffsets = [0];
-    for (const { plan } of plans)
+    for (const { plan } of gathered)
       panelOffsets.push(panelOffsets[panelOffsets.length - 1] + panelBytesOf(plan));
-    const entries = plans.flatMap(({ plan, first }, i) => [plan.address, panelOffsets[i], first]);
-    return { plans, phases: { table: writeIntegers(this.#runtime, entries), panelOffsets } };
-  }
-
-  /** The same as `#multiply` by squares of pixels. */
-  #multiplyWinograd(
-    { plan, scratchBytes, outputRows, outputColumns }: WinogradPlan,
-    { first, weightTable }: ProductPlan,
-    source: HostView,
-    weight: HostView,
-    rowBytes: number,
-    target: HostView,
-    coefficients: number,
-  ): void {
-    const { address, panels, results } = plan;
-    const { packWinograd, winogradProduct } = this.#functions();
-    const [, channels] = source.shape;
-    const panelBytes = productStride(results, channels);
-    const packed = this.#runtime.scratch("conv2d panels", tileProducts * panelBytes);
-    this.#runtime.forRange(
-      packWinograd,
-      panels,
-      [address, addressOf(weight), rowBytes, weightTable, packed, panelBytes],
-      { grain: grainOf(copyNanoseconds * tileRows * tileProducts * channels) },
-    );
-    const operands = [address, addressOf(source), packed, addressOf(target) + first, coefficients];
-    this.#runtime.forRange(winogradProduct, plan.items, [...operands, outputRows, outputColumns], {
-      scratchBytes,
-      grain: grainOf(multiplyNanoseconds * results * channels * tileProducts * plan.positionsPerItem),
-    });
+    const entries = gathered.flatMap(({ plan, first }, i) => [plan.address, panelOffsets[i], first]);
+    return { plans, phases: { plans: gathered, table: writeIntegers(this.#runtime, entries), panelOffsets } };
   }
 
   /** Packs the weights of every group, then multiplies item by item. Strides of the weights in bytes. */
@@ -282,11 +262,13 @@ export class Multiplier {
     target: HostView,
     coefficients: number,
   ): void {
-    const { plan, first, winograd } = product;
-    if (winograd) {
-      this.#multiplyWinograd(winograd, product, source, weight, rowBytes, target, coefficients);
+    const { first } = product;
+    if ("squares" in product) {
+      const { squares } = product;
+      this.#squares.multiply(squares, source, weight, rowBytes, addressOf(target) + first, coefficients);
       return;
     }
+    const { plan } = product;
     const { address, itemBytes, itemImageBytes, narrow } = plan;
     const { gatheredProduct, narrowProduct } = this.#functions();
     const packed = this.#runtime.scratch("conv2d panels", panelBytesOf(plan));
@@ -300,7 +282,7 @@ export class Multiplier {
   }
 
   #packPanels(
-    { plan: { address, groups, panels, depth }, weightTable }: ProductPlan,
+    { plan: { address, groups, panels, depth }, weightTable }: GatheredPlan,
     weight: HostView,
     groupBytes: number,
     rowBytes: number,

@@ -1,5 +1,5 @@
 /** The product over an item: slivers of gathered columns against all panels, block by block of the depth. */
-import type { FunctionBuilder, FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
+import type { FunctionBuilder, Local, ModuleBuilder } from "../../encoder/index.ts";
 import type { PackSliver, PrepareImage } from "./gather.ts";
 import { coefficientBytes, type NormRelu } from "./normRelu.ts";
 import { planLayout } from "./plan.ts";
@@ -28,10 +28,8 @@ const blockParams = {
   lastPanel: "i32",
 } as const;
 
-export type ProductBlock = typeof blockParams;
-
 /** Panels `firstPanel` to before `lastPanel` of a block, which begin at `panels`, against one sliver. */
-export function defineBlock(module: ModuleBuilder, shape: TileShape, accumulate: boolean) {
+function defineBlock(module: ModuleBuilder, shape: TileShape, accumulate: boolean) {
   const tiles = Array.from({ length: tileRows }, (_, i) =>
     defineProductTile(module, shape, i + 1, accumulate),
   );
@@ -66,10 +64,9 @@ export function defineGatheredProduct(
   prepare: PrepareImage,
   packSliver: PackSliver,
   normRelu: NormRelu,
-  firstBlock: FunctionHandle<ProductBlock, undefined>,
 ): void {
   const width = columnsOf(shape);
-  const addBlock = defineBlock(module, shape, true);
+  const [firstBlock, addBlock] = [defineBlock(module, shape, false), defineBlock(module, shape, true)];
   module.func(
     "gatheredProduct",
     {

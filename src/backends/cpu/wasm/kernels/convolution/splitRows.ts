@@ -1,7 +1,7 @@
 /**
  * Takes an image apart by the phases of a stride of two columns: even and odd pixels of a row are parted in registers,
- * where a phase on its own would read every pixel and throw half of them away. Winograd's squares and strided windows
- * with few filters a group spend a quarter of their time on this.
+ * where a phase on its own would read every pixel and throw half of them away. Strided windows with few filters a group
+ * spend a quarter of their time on this.
  */
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { pickLanes } from "../rows.ts";

@@ -10,7 +10,7 @@ import { coefficientBytes } from "./normRelu.ts";
 import { RecordLayout } from "./record.ts";
 import type { TransformSquares } from "./squareTransforms.ts";
 
-export const blockLayout = new RecordLayout([
+const blockLayout = new RecordLayout([
   "images",
   "squareRows",
   "squareColumns",

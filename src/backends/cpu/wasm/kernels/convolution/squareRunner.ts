@@ -1,14 +1,16 @@
-/** Runs weight gradients by squares: keeps their module, and deals blocks and items out to threads. */
+/** Runs 3x3 convolutions by squares: keeps their module, and deals blocks and items out to threads. */
 import type { HostView } from "../../../../backend.ts";
 import { ModuleBuilder } from "../../encoder/index.ts";
 import { addressOf, grainOf, type WasmFunction, type WasmRuntime } from "../../runtime.ts";
 import { definePutChannelsLast, groupChannels } from "./channelsLast.ts";
-import { defineTransformGroup } from "./squareBlocks.ts";
-import { defineTransformPixels } from "./squareTransforms.ts";
+import { defineTransformGroup, groupsOf } from "./squareBlocks.ts";
+import { definePackSquares } from "./squarePanels.ts";
+import { defineSquareProduct } from "./squareProduct.ts";
+import type { SquareProductPlan } from "./squareProductPlan.ts";
+import { defineTransformPixels, tileProducts } from "./squareTransforms.ts";
 import { defineSquareWeights } from "./squareWeights.ts";
 import type { SquareWeightsPlan } from "./squareWeightsPlan.ts";
 import type { TileShape } from "./tile.ts";
-import { tileProducts } from "./winogradTransforms.ts";
 
 /** One multiply-add, and one transformed float, of one thread at its best: for telling what is worth sharing. */
 const [multiplyNanoseconds, transformNanoseconds] = [0.02, 0.2];
@@ -31,8 +33,36 @@ export class SquareRunner {
     const transformPixels = defineTransformPixels(module);
     const pixelGroup = defineTransformGroup(module, "pixelGroup", 2, putChannelsLast, transformPixels);
     defineSquareWeights(module, this.#shape, putChannelsLast, pixelGroup);
+    definePackSquares(module);
+    defineSquareProduct(module, this.#shape, pixelGroup);
     this.#compiled = this.#runtime.instantiate(module);
     return this.#compiled;
+  }
+
+  /** Writes a product to `target`, whose results' weights lie `resultBytes` apart. */
+  multiply(
+    plan: SquareProductPlan,
+    source: HostView,
+    weight: HostView,
+    resultBytes: number,
+    target: number,
+    coefficients: number,
+  ): void {
+    const { record, channels, results, weightBytes, channelBytes, isTurned } = plan;
+    const { blocks, squares } = plan.blocks;
+    const { packSquares, squareProduct } = this.#functions();
+    const groups = groupsOf(results);
+    const packed = this.#runtime.scratch("conv2d panels", groups * tileProducts * weightBytes);
+    this.#runtime.forRange(
+      packSquares,
+      groups * groupsOf(channels),
+      [record, addressOf(weight), resultBytes, channelBytes, isTurned ? 1 : 0, packed],
+      { grain: grainOf(transformNanoseconds * groupChannels ** 2 * tileProducts) },
+    );
+    this.#runtime.forRange(squareProduct, blocks, [record, addressOf(source), packed, target, coefficients], {
+      scratchBytes: plan.scratchBytes,
+      grain: grainOf(multiplyNanoseconds * squares * channels * results * tileProducts),
+    });
   }
 
   /** Writes the gradient of the weight for `x`, or what `coefficients` make of it. */

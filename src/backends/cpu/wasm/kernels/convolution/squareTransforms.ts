@@ -1,8 +1,20 @@
-/** The transforms of squares.ts, of sixteen channels at a time: of pixels, of an output gradient, and of its sums. */
+/** The transforms of squareProduct.ts and squareWeights.ts, of sixteen channels at a time. */
 import type { FunctionBuilder, FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { pixelBytes, transpose } from "./channelsLast.ts";
 import { floatBytes } from "./record.ts";
-import { bothWays, side } from "./winogradTransforms.ts";
+
+/** Products of a square: a square of so many. */
+const side = 4;
+export const tileProducts = side * side;
+
+/** Calls `transform` for every column of a matrix, then for every row of what came out. */
+export function bothWays<T>(
+  matrix: readonly (readonly T[])[],
+  transform: (values: readonly T[]) => T[],
+): T[][] {
+  const columns = matrix[0].map((_, s) => transform(matrix.map((row) => row[s])));
+  return columns[0].map((_, r) => transform(columns.map((column) => column[r])));
+}
 
 /** Two neighbouring vectors, which V8 may make into one of 256 bits. */
 type Pair = readonly [Local<"v128">, Local<"v128">];
@@ -42,6 +54,40 @@ export type TransformSquares = FunctionHandle<typeof params, undefined>;
  */
 type Transform = (operations: Arithmetic, row: (r: number) => Row, put: (row: Row) => void) => void;
 
+/** Both ways, of what `pixel` gives by row and column. */
+function transformSquare(
+  f: FunctionBuilder,
+  transform: Transform,
+  columns: number,
+  pixel: (r: number, s: number) => Pair,
+  put: (row: Row) => void,
+): void {
+  const operations = arithmeticOf(f);
+  const read = (r: number): Row => {
+    const pixels = Array.from({ length: columns }, (_, s) => pixel(r, s));
+    const along: Pair[] = [];
+    transform(
+      operations,
+      (s) => [pixels[s]],
+      (row) => along.push(...row),
+    );
+    return along;
+  };
+  transform(operations, read, put);
+}
+
+const loadPair = (f: FunctionBuilder, at: Local<"i32">, offset: number): Pair => [
+  f.let(f.v128.load(at, offset)),
+  f.let(f.v128.load(at, offset + 16)),
+];
+
+function storePair(f: FunctionBuilder, at: Local<"i32">, pair: Pair, offset: number): void {
+  for (const [half, vector] of pair.entries()) f.v128.store(at, vector, offset + 16 * half);
+}
+
+/** Bytes of a pair, which pixels are made of. */
+const pairBytes = 32;
+
 const squareParams = { from: "i32", rowBytes: "i32", to: "i32", productBytes: "i32" } as const;
 
 /**
@@ -54,33 +100,19 @@ function defineTransform(
   size: number,
   transform: Transform,
 ): TransformSquares {
-  const transformSquare = module.func(`${name}Square`, { params: squareParams, exported: false }, (f, p) => {
-    const { i32, v128 } = f;
-    const operations = arithmeticOf(f);
+  const ofSquare = module.func(`${name}Square`, { params: squareParams, exported: false }, (f, p) => {
+    const { i32 } = f;
     const lines = [p.from];
     while (lines.length < size) lines.push(f.let(i32.add(lines[lines.length - 1], p.rowBytes)));
-    for (let offset = 0; offset < pixelBytes; offset += 32) {
+    for (let offset = 0; offset < pixelBytes; offset += pairBytes) {
       const at = f.let(p.to);
-      const put = (row: Row): void => {
+      const pixel = (r: number, s: number) => loadPair(f, lines[r], pixelBytes * s + offset);
+      transformSquare(f, transform, size, pixel, (row) => {
         for (const pair of row) {
-          for (const [half, vector] of pair.entries()) v128.store(at, vector, offset + 16 * half);
+          storePair(f, at, pair, offset);
           at.set(i32.add(at, p.productBytes));
         }
-      };
-      const read = (r: number): Row => {
-        const pixels = Array.from({ length: size }, (_, s): Row => {
-          const from = pixelBytes * s + offset;
-          return [[f.let(v128.load(lines[r], from)), f.let(v128.load(lines[r], from + 16))]];
-        });
-        const along: Pair[] = [];
-        transform(
-          operations,
-          (s) => pixels[s],
-          (row) => along.push(...row),
-        );
-        return along;
-      };
-      transform(operations, read, put);
+      });
     }
   });
   return module.func(name, { params, exported: false }, (f, p) => {
@@ -91,7 +123,7 @@ function defineTransform(
       f.forRange(row, 0, p.rows, 1, () => {
         end.set(i32.add(p.from, i32.mul(p.columns, 2 * pixelBytes)));
         f.forPointer(from, p.from, end, 2 * pixelBytes, () => {
-          f.call(transformSquare, { from, rowBytes, to, productBytes });
+          f.call(ofSquare, { from, rowBytes, to, productBytes });
           to.set(i32.add(to, p.squareBytes));
         });
         p.from.set(i32.add(p.from, i32.shl(rowBytes, 1)));
@@ -121,6 +153,53 @@ export const defineTransformGradient = (module: ModuleBuilder): TransformSquares
     put(sub(first, second));
     put(second);
   });
+
+/**
+ * (from, images, rows, columns, rowBytes, to, squareBytes, productBytes): Aᵀ m A of squares of sums, the other way
+ * round: from transformed squares to rows of pixels.
+ */
+export function defineTransformOutputs(module: ModuleBuilder): TransformSquares {
+  const transform: Transform = ({ add, sub }, row, put) => {
+    const [first, second, third] = [row(0), row(1), row(2)];
+    put(add(add(first, second), third));
+    put(add(sub(second, third), row(3)));
+  };
+  const ofSquare = module.func(
+    "transformOutputsSquare",
+    { params: squareParams, exported: false },
+    (f, p) => {
+      const { i32 } = f;
+      const lines = [p.to, f.let(i32.add(p.to, p.rowBytes))];
+      for (let offset = 0; offset < pixelBytes; offset += pairBytes) {
+        const at = f.let(p.from);
+        const pixel = (): Pair => {
+          const pair = loadPair(f, at, offset);
+          at.set(i32.add(at, p.productBytes));
+          return pair;
+        };
+        const rows: Row[] = [];
+        transformSquare(f, transform, side, pixel, (row) => rows.push(row));
+        for (const [r, row] of rows.entries())
+          for (const [s, pair] of row.entries()) storePair(f, lines[r], pair, pixelBytes * s + offset);
+      }
+    },
+  );
+  return module.func("transformOutputs", { params, exported: false }, (f, p) => {
+    const { i32 } = f;
+    const [image, row, to, end] = ["image", "row", "at", "end"].map((local) => f.local("i32", local));
+    const { from, rowBytes, productBytes } = p;
+    f.forRange(image, 0, p.images, 1, () => {
+      f.forRange(row, 0, p.rows, 1, () => {
+        end.set(i32.add(p.to, i32.mul(p.columns, 2 * pixelBytes)));
+        f.forPointer(to, p.to, end, 2 * pixelBytes, () => {
+          f.call(ofSquare, { from, rowBytes, to, productBytes });
+          from.set(i32.add(from, p.squareBytes));
+        });
+        p.to.set(i32.add(p.to, i32.shl(rowBytes, 1)));
+      });
+    });
+  });
+}
 
 const weightParams = {
   sums: "i32",

@@ -1,21 +1,24 @@
 /**
  * The weight gradient of 3x3 windows by Winograd's F(3x3, 2x2): the gradient of a square of 2 x 2 outputs and the 4 x 4
  * pixels under it take 16 multiplications and not 36. dW = Gᵀ [ (A g Aᵀ) ⊙ (Bᵀ d B) ] G, with the matrices of
- * winograd.ts, where the products of all squares of all images are added up before the last transform, so that each of
- * the sixteen is a matrix product, filters by squares times squares by channels.
+ * squareProduct.ts, where the products of all squares of all images are added up before the last transform, so that
+ * each of the sixteen is a matrix product, filters by squares times squares by channels.
  *
  * Channels are last while this goes on (channelsLast.ts): squares of all images follow each other without a gap, and an
  * operand's row is sixteen channels of one square.
+ *
+ * The error is at most (T + 16) · 2⁻²⁴ times the same expression of magnitudes, with T squares in all images; the tests
+ * hold it to that. In the mean it is 2.4 times that of the dot products in weightGradient.ts, which add up eight lanes
+ * apart from each other.
  */
 import type { FunctionBuilder, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { groupChannels, type PutChannelsLast, pixelBytes } from "./channelsLast.ts";
 import { panelCount, panelHeight } from "./dotBlock.ts";
 import { floatBytes } from "./record.ts";
 import { blockFields, blockOf, defineTransformGroup, type TransformGroup } from "./squareBlocks.ts";
-import { defineTransformGradient, defineTransformSums } from "./squareTransforms.ts";
+import { defineTransformGradient, defineTransformSums, tileProducts } from "./squareTransforms.ts";
 import { squareWeightsLayout } from "./squareWeightsPlan.ts";
 import { columnsOf, defineProductTile, type TileShape, tileRows } from "./tile.ts";
-import { tileProducts } from "./winogradTransforms.ts";
 
 const fieldsOf =
   (f: FunctionBuilder, record: Local<"i32">) => (name: (typeof squareWeightsLayout.fields)[number]) =>

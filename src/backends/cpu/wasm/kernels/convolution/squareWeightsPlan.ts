@@ -9,7 +9,7 @@ import { groupChannels, pixelBytes } from "./channelsLast.ts";
 import { enoughItems } from "./items.ts";
 import { RecordLayout } from "./record.ts";
 import { groupsOf, imageSizesOf, makeSquareBlocks, type SquareBlocks, writeImage } from "./squareBlocks.ts";
-import { tileProducts } from "./winogradTransforms.ts";
+import { tileProducts } from "./squareTransforms.ts";
 
 /** With fewer channels or filters the transforms cost more than they save. */
 const fewest = 16;

@@ -1,0 +1,52 @@
+/**
+ * The product of a block's transformed squares by weights: the rows are squares, whose channels lie side by side, and
+ * the columns are results.
+ */
+import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
+import { multiplyAdd } from "../../runtime.ts";
+import { pixelBytes } from "./channelsLast.ts";
+import { floatBytes } from "./record.ts";
+import { columnsOf, type TileShape } from "./tile.ts";
+
+/** Channels of one turn of the loop. */
+export const squareSteps = 4;
+
+const params = { squares: "i32", squareBytes: "i32", weights: "i32", steps: "i32", sums: "i32" } as const;
+export type SquareTile = FunctionHandle<typeof params, undefined>;
+
+/**
+ * (squares, squareBytes, weights, steps, sums): `rows` squares of `steps` channels, a multiple of `squareSteps`, by
+ * weights `[channel][result]`, whose rows, as those of the sums, are a pixel's.
+ */
+export function defineSquareTile(module: ModuleBuilder, shape: TileShape, rows: number): SquareTile {
+  const { vectors, fused } = shape;
+  const name = `squares_${rows}x${columnsOf(shape)}`;
+  return module.func(name, { params, exported: false }, (f, p) => {
+    const { i32, v128, f32x4 } = f;
+    const zero = f.let(f32x4.splat(0), "zero");
+    const sums = Array.from({ length: rows * vectors }, (_, i) => f.local("v128", `sum${i}`));
+    for (const sum of sums) sum.set(zero);
+    const right = Array.from({ length: vectors }, (_, i) => f.local("v128", `right${i}`));
+    const left = f.local("v128", "left");
+    const pointers: Local<"i32">[] = [p.squares];
+    while (pointers.length < rows)
+      pointers.push(f.let(i32.add(pointers[pointers.length - 1], p.squareBytes), `square${pointers.length}`));
+    const end = f.let(i32.add(p.weights, i32.mul(p.steps, pixelBytes)), "end");
+    f.forPointer(p.weights, p.weights, end, pixelBytes * squareSteps, () => {
+      for (let step = 0; step < squareSteps; step++) {
+        for (const [v, vector] of right.entries())
+          vector.set(v128.load(p.weights, pixelBytes * step + 16 * v));
+        for (const [r, pointer] of pointers.entries()) {
+          left.set(v128.load32_splat(pointer, floatBytes * step));
+          for (const [v, vector] of right.entries()) {
+            const sum = sums[r * vectors + v];
+            sum.set(multiplyAdd(f, fused, left, vector, sum));
+          }
+        }
+      }
+      for (const pointer of pointers) pointer.set(i32.add(pointer, floatBytes * squareSteps));
+    });
+    for (let r = 0; r < rows; r++)
+      for (let v = 0; v < vectors; v++) v128.store(p.sums, sums[r * vectors + v], pixelBytes * r + 16 * v);
+  });
+}
