@@ -18,12 +18,13 @@ export interface CspDenseNetOptions extends DenseNetOptions, CspOptions {}
  */
 export function cspDenseNet(options: CspDenseNetOptions): DenseNet {
   const resolved = resolveDenseNetOptions("cspDenseNet", options);
+  const { activation } = resolved;
   return assembleDenseNet(resolved, ({ number, layers, inChannels, isLast }) => {
     const stage = csp(
       {
         inChannels,
         block: (channels) => new DenseBlock(layers, channels, resolved),
-        transition: (channels, outChannels) => new Transition(channels, outChannels),
+        transition: (channels, outChannels) => new Transition(channels, outChannels, { activation }),
       },
       { ...options, compression: resolved.compression },
     );

@@ -2,8 +2,9 @@
  * The parts that DenseNet and its cross-stage-partial form are made of (Huang et al. 2017, "DenseNet-BC"; the
  * CSPNet paper's equation (1)).
  */
-import { AvgPool2d, BatchNorm2d, Conv2d, Dropout, Module, preActivated, ReLU } from "../nn/index.ts";
+import { AvgPool2d, BatchNorm2d, Conv2d, Dropout, Module, preActivated } from "../nn/index.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { type ActivationName, activationLayer } from "./convNormActivation.ts";
 import { GrowingBlock } from "./growingBlock.ts";
 
 export interface DenseLayerOptions {
@@ -13,24 +14,29 @@ export interface DenseLayerOptions {
   readonly bottleneckWidth?: number;
   /** Probability of dropping an output element in training. Default 0. */
   readonly dropout?: number;
+  /** Default "relu", as in both papers. */
+  readonly activation?: ActivationName;
 }
 
-/** BN - ReLU - 1x1 convolution - BN - ReLU - 3x3 convolution: `[N, inChannels, H, W]` to `[N, growthRate, H, W]`. */
+/** BN - activation - 1x1 convolution - BN - activation - 3x3 convolution: `[N, inChannels, H, W]` to `[N, growthRate, H, W]`. */
 export class DenseLayer extends Module {
   readonly norm1: BatchNorm2d;
-  readonly relu1 = new ReLU();
+  readonly relu1: Module;
   readonly conv1: Conv2d;
   readonly norm2: BatchNorm2d;
-  readonly relu2 = new ReLU();
+  readonly relu2: Module;
   readonly conv2: Conv2d;
   readonly dropout: Dropout | null;
 
-  constructor(inChannels: number, { growthRate, bottleneckWidth = 4, dropout = 0 }: DenseLayerOptions) {
+  constructor(inChannels: number, options: DenseLayerOptions) {
     super();
+    const { growthRate, bottleneckWidth = 4, dropout = 0, activation = "relu" } = options;
     const width = bottleneckWidth * growthRate;
     this.norm1 = new BatchNorm2d(inChannels);
+    this.relu1 = activationLayer(activation);
     this.conv1 = new Conv2d(inChannels, width, 1, { bias: false });
     this.norm2 = new BatchNorm2d(width);
+    this.relu2 = activationLayer(activation);
     this.conv2 = new Conv2d(width, growthRate, 3, { padding: 1, bias: false });
     this.dropout = dropout > 0 ? new Dropout(dropout) : null;
   }
@@ -50,16 +56,28 @@ export class DenseBlock extends GrowingBlock {
   }
 }
 
-/** BN - ReLU - 1x1 convolution, and a 2x2 average pool where the resolution halves. */
+export interface TransitionOptions {
+  /** Whether the resolution halves. Default false. */
+  readonly pool?: boolean;
+  /** Default "relu". */
+  readonly activation?: ActivationName;
+}
+
+/** BN - activation - 1x1 convolution, and a 2x2 average pool where the resolution halves. */
 export class Transition extends Module {
   readonly norm: BatchNorm2d;
-  readonly relu = new ReLU();
+  readonly relu: Module;
   readonly conv: Conv2d;
   readonly pool: AvgPool2d | null;
 
-  constructor(inChannels: number, outChannels: number, { pool = false }: { readonly pool?: boolean } = {}) {
+  constructor(
+    inChannels: number,
+    outChannels: number,
+    { pool = false, activation = "relu" }: TransitionOptions = {},
+  ) {
     super();
     this.norm = new BatchNorm2d(inChannels);
+    this.relu = activationLayer(activation);
     this.conv = new Conv2d(inChannels, outChannels, 1, { bias: false });
     this.pool = pool ? new AvgPool2d(2) : null;
   }

@@ -1,7 +1,7 @@
 /** Stem, head and initial values that DenseNet and CSPDenseNet have in common. */
-import { relu } from "../autograd/index.ts";
-import { BatchNorm2d, Conv2d, Linear, MaxPool2d, type Module, ReLU, Sequential } from "../nn/index.ts";
+import { BatchNorm2d, Conv2d, Linear, MaxPool2d, type Module, Sequential } from "../nn/index.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { activationLayer } from "./convNormActivation.ts";
 import type { DenseLayerOptions } from "./denseBlock.ts";
 import {
   type FeatureInfo,
@@ -14,7 +14,7 @@ import {
 } from "./network.ts";
 
 /**
- * How the image enters: "imagenet" is 7x7/2 convolution, BN, ReLU, 3x3/2 max pool (224 to 56); "small" a single
+ * How the image enters: "imagenet" is 7x7/2 convolution, BN, activation, 3x3/2 max pool (224 to 56); "small" a single
  * 3x3/2 convolution (28 to 14).
  */
 export type Stem = "imagenet" | "small";
@@ -42,6 +42,7 @@ export function resolveDenseNetOptions(name: string, options: DenseNetOptions): 
   const resolved = {
     bottleneckWidth: 4,
     dropout: 0,
+    activation: "relu" as const,
     stemChannels: 2 * options.growthRate,
     stem: "imagenet" as const,
     compression: 0.5,
@@ -65,29 +66,34 @@ export function resolveDenseNetOptions(name: string, options: DenseNetOptions): 
 }
 
 /** The stem's modules by torchvision's names. */
-function stemModules({ stem, inChannels, stemChannels }: ResolvedDenseNetOptions): Record<string, Module> {
+function stemModules(options: ResolvedDenseNetOptions): Record<string, Module> {
+  const { stem, inChannels, stemChannels, activation } = options;
   if (stem === "small")
     return { conv0: new Conv2d(inChannels, stemChannels, 3, { stride: 2, padding: 1, bias: false }) };
   return {
     conv0: new Conv2d(inChannels, stemChannels, 7, { stride: 2, padding: 3, bias: false }),
     norm0: new BatchNorm2d(stemChannels),
-    relu0: new ReLU(),
+    relu0: activationLayer(activation),
     pool0: new MaxPool2d(3, { stride: 2, padding: 1 }),
   };
 }
 
-/** A stem, stages and a final norm in `features`; ReLU, global average pool and a linear classifier after it. */
+/** A stem, stages and a final norm in `features`; activation, global average pool and a linear classifier after it. */
 export class DenseNet extends Network {
   readonly features: Sequential;
   readonly classifier: Linear;
+  /** No submodule: torchvision's DenseNet has none there, and the names are its. */
+  private readonly activate: (map: Tensor) => Tensor;
 
   constructor(
     features: Readonly<Record<string, Module>>,
     channels: number,
-    classes: number,
+    { classes, activation }: Pick<ResolvedDenseNetOptions, "classes" | "activation">,
     description: NetworkDescription,
   ) {
     super(description);
+    const layer = activationLayer(activation);
+    this.activate = (map) => layer.forward(map);
     this.features = new Sequential(features);
     this.classifier = new Linear(channels, classes);
     initialise(this);
@@ -98,7 +104,7 @@ export class DenseNet extends Network {
   }
 
   override forwardHead(map: Tensor): Tensor {
-    return this.classifier.forward(pooledFeatures(relu(map)));
+    return this.classifier.forward(pooledFeatures(this.activate(map)));
   }
 }
 
@@ -127,7 +133,7 @@ export function assembleDenseNet(
   build: (position: StagePosition) => BuiltStage,
   finalNorm = "norm5",
 ): DenseNet {
-  const { blocks, stem, inChannels, classes } = options;
+  const { blocks, stem, inChannels } = options;
   const features: Record<string, Module> = stemModules(options);
   const stages: StagePaths[] = [];
   const featureInfo: FeatureInfo[] = [];
@@ -152,5 +158,5 @@ export function assembleDenseNet(
   const side = stem === "small" ? 28 : 224;
   const defaultInput = [inChannels, side, side] as const;
   const preprocessing = imagenetPreprocessing(defaultInput);
-  return new DenseNet(features, channels, classes, { stages, featureInfo, defaultInput, preprocessing });
+  return new DenseNet(features, channels, options, { stages, featureInfo, defaultInput, preprocessing });
 }

@@ -15,14 +15,14 @@ import {
 export function denseStage(
   { number, isLast }: StagePosition,
   block: StageBlock,
-  { compression }: ResolvedDenseNetOptions,
+  { compression, activation }: ResolvedDenseNetOptions,
 ): BuiltStage {
   const { outChannels } = block;
   const path = `denseblock${number}`;
   const map = { path, channels: outChannels };
   if (isLast) return { modules: { [path]: block }, outChannels, map };
   const kept = Math.max(1, Math.floor(outChannels * compression));
-  const transition = new Transition(outChannels, kept, { pool: true });
+  const transition = new Transition(outChannels, kept, { pool: true, activation });
   return { modules: { [path]: block, [`transition${number}`]: transition }, outChannels: kept, map };
 }
 

@@ -19,7 +19,7 @@ import { denseStage } from "./densenet.ts";
 import { GrowingBlock } from "./growingBlock.ts";
 import { type CommonOptions, defineModel } from "./modelEntry.ts";
 
-interface ElasticLayerOptions extends Required<DenseLayerOptions> {
+interface ElasticLayerOptions extends Required<Omit<DenseLayerOptions, "activation">> {
   /** Whether the second path works at half the resolution. */
   readonly isScaled: boolean;
 }
