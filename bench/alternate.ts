@@ -11,6 +11,10 @@ export interface AlternateOptions {
   readonly budget: number;
   /** Results that are compared before the first round; of a training step, losses. */
   readonly checks?: number;
+  /** What a library runs before it is measured, at most a quarter of the budget. Default 400 milliseconds. */
+  readonly warmUp?: number;
+  /** How long one run lasts at least. Default 30 milliseconds: timers and pipes must not count. */
+  readonly turn?: number;
 }
 
 export interface Timing {
@@ -41,11 +45,6 @@ export interface Comparison {
   readonly notCompared: readonly NotCompared[];
 }
 
-/** Work shorter than this is repeated within a run: timers and pipes must not count. */
-const chunkMilliseconds = 30;
-
-/** What a library runs before it is measured. */
-const warmUpMilliseconds = 400;
 /** Threads of the library whose turn it was may go on looking for work for a while, on cores that the next one needs. */
 const settleMilliseconds = 20;
 
@@ -124,17 +123,17 @@ async function checkSame(
 
 async function measure(
   participants: readonly Participant[],
-  { rounds, budget }: AlternateOptions,
+  { rounds, budget, warmUp = 400, turn = 30 }: AlternateOptions,
 ): Promise<void> {
   for (const one of participants) {
     let milliseconds = await one.workload.run(1);
     // Code that is compiled while it runs is faster later on, and how often it fits a run is known only then.
-    for (let spent = milliseconds; spent < Math.min(warmUpMilliseconds, budget / 4); ) {
-      const repeats = Math.max(1, Math.round(chunkMilliseconds / milliseconds));
+    for (let spent = milliseconds; spent < Math.min(warmUp, budget / 4); ) {
+      const repeats = Math.max(1, Math.round(turn / milliseconds));
       milliseconds = await one.workload.run(repeats);
       spent += repeats * milliseconds;
     }
-    one.repeats = Math.max(1, Math.min(1000, Math.round(chunkMilliseconds / milliseconds)));
+    one.repeats = Math.max(1, Math.min(1000, Math.round(turn / milliseconds)));
   }
   for (let round = 0; round < rounds; round++) {
     const [ours, ...others] = participants;
