@@ -35,10 +35,11 @@ export const dotTileBytes = (shape: TileShape): number => 4 * tileRows * dotTaps
 const productParams = { a: "i32", b: "i32", depth: "i32", c: "i32", rowBytes: "i32" } as const;
 export type ProductTile = FunctionHandle<typeof productParams, undefined>;
 
-/** Bytes from one step of the depth to the next: of A and of B. Default: of a panel and of a sliver of this tile. */
-interface Steps {
-  readonly a: number;
-  readonly b: number;
+interface ProductOptions {
+  /** Bytes from one step of the depth to the next: of A and of B. Default: of a panel and of a sliver of this tile. */
+  readonly steps?: { readonly a: number; readonly b: number };
+  /** Adds up the products before they are added to C, which rounds less where depths follow each other. */
+  readonly apart?: boolean;
 }
 
 /**
@@ -50,7 +51,7 @@ export function defineProductTile(
   shape: TileShape,
   rows: number,
   accumulate: boolean,
-  steps: Steps = { a: 4 * rows, b: 4 * columnsOf(shape) },
+  { steps = { a: 4 * rows, b: 4 * columnsOf(shape) }, apart = false }: ProductOptions = {},
 ): ProductTile {
   const { vectors, fused } = shape;
   const name = `product_${rows}x${columnsOf(shape)}${accumulate ? "_add" : ""}`;
@@ -67,7 +68,7 @@ export function defineProductTile(
         if (r < rows - 1) out.set(i32.add(out, rowBytes));
       }
     };
-    if (accumulate)
+    if (accumulate && !apart)
       eachRow((r) => {
         for (let v = 0; v < vectors; v++) sums[r * vectors + v].set(v128.load(out, 16 * v));
       });
@@ -88,7 +89,10 @@ export function defineProductTile(
       b.set(i32.add(b, steps.b));
     });
     eachRow((r) => {
-      for (let v = 0; v < vectors; v++) v128.store(out, sums[r * vectors + v], 16 * v);
+      const row = sums.slice(r * vectors, (r + 1) * vectors);
+      if (accumulate && apart)
+        for (const [v, sum] of row.entries()) sum.set(f32x4.add(sum, v128.load(out, 16 * v)));
+      for (const [v, sum] of row.entries()) v128.store(out, sum, 16 * v);
     });
   });
 }
