@@ -216,10 +216,23 @@ export class DeviceMemory {
   }
 }
 
+/**
+ * The buffer made first is taken first, whatever order they come back in: every step of a training run then gets the
+ * same buffers, and finds its bind groups again (taken last in, first out, half of them were made anew in every step).
+ */
 function putBack(free: Map<number, Slot[]>, slot: Slot): void {
   const list = free.get(slot.memory.size);
-  if (list) list.push(slot);
-  else free.set(slot.memory.size, [slot]);
+  if (!list) {
+    free.set(slot.memory.size, [slot]);
+    return;
+  }
+  let [low, high] = [0, list.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (list[middle].id > slot.id) low = middle + 1;
+    else high = middle;
+  }
+  list.splice(low, 0, slot);
 }
 
 /** The bits of GPUBufferUsage, whose global object exists in browsers only. */

@@ -45,21 +45,25 @@ export class ParameterMemory {
     this.#chunk = this.#createChunk();
   }
 
-  /** The slot that holds `numbers`. Throws for more than 64 of them. */
-  slotOf(numbers: readonly Numeral[]): ParameterSlot {
-    let key = "";
-    for (const number of numbers) key += typeof number === "number" ? `${number},` : `f${number.float},`;
+  /** The slot that holds `numbers`, in order, and then `last`. Throws for more than 64 of them. */
+  slotOf(numbers: Readonly<Record<string, Numeral>>, last: number): ParameterSlot {
+    let key = `${last}`;
+    for (const name in numbers) {
+      const number = numbers[name];
+      key += typeof number === "number" ? `,${number}` : `,f${number.float}`;
+    }
     const known = this.#slots.get(key);
     if (known) return known;
-    if (numbers.length * 4 > parameterBytes)
-      throw new Error(`webgpu: a kernel has ${numbers.length} numbers, at most ${parameterBytes / 4} fit`);
+    const values = [...Object.values(numbers), last];
+    if (values.length * 4 > parameterBytes)
+      throw new Error(`webgpu: a kernel has ${values.length} numbers, at most ${parameterBytes / 4} fit`);
     if (this.#used === slotsPerChunk) {
       // The full chunk lives on as long as commands or recorded steps refer to it.
       this.#slots.clear();
       this.#chunk = this.#createChunk();
       this.#used = 0;
     }
-    numbers.forEach((number, i) => {
+    values.forEach((number, i) => {
       if (typeof number === "number") this.#words.setInt32(i * 4, number, true);
       else this.#words.setFloat32(i * 4, number.float, true);
     });

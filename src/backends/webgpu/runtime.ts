@@ -108,7 +108,6 @@ export class GpuRuntime {
       bindingOf.push(binding);
       key += `${vector ? "|" : "."}${dtypeLetters[buffer.dtype]}${binding}`;
     }
-    const named = Object.entries(numbers);
     const pipeline = this.pipelines.pipelineOf(key, label, () => {
       const { declarations = "", body } = shader();
       const types: OperandType[] = operands.map(({ name, buffer, access, vector = false }, i) => ({
@@ -121,7 +120,7 @@ export class GpuRuntime {
       return {
         operands: types,
         numbers: [
-          ...named.map(
+          ...Object.entries(numbers).map(
             ([name, value]) => ({ name, type: typeof value === "number" ? "i32" : "f32" }) as const,
           ),
           { name: "threads", type: "i32" },
@@ -132,7 +131,7 @@ export class GpuRuntime {
         body: threads === undefined ? body : `  if (id >= p.threads) { return; }\n${body}`,
       };
     });
-    const slot = this.#parameters.slotOf([...Object.values(numbers), threads ?? count]);
+    const slot = this.#parameters.slotOf(numbers, threads ?? count);
     this.commands.dispatch({
       pipeline,
       group: this.pipelines.groupOf(pipeline, bound, slot),
@@ -153,12 +152,19 @@ export class GpuRuntime {
   }
 }
 
+/** Names of numbers that were asked for before: a string that is put together anew costs as much as all else here. */
+const layoutNames = new Map<string, string[]>();
+
 /** The numbers `x_o`, `x_0`, `x_1`, … of a view: its offset and strides. */
 export function layoutNumbers(name: string, { offset, strides }: Layout): Record<string, number> {
-  const numbers: Record<string, number> = { [`${name}_o`]: offset };
-  strides.forEach((stride, axis) => {
-    numbers[`${name}_${axis}`] = stride;
-  });
+  let names = layoutNames.get(name);
+  if (!names) {
+    names = [`${name}_o`];
+    layoutNames.set(name, names);
+  }
+  while (names.length <= strides.length) names.push(`${name}_${names.length - 1}`);
+  const numbers: Record<string, number> = { [names[0]]: offset };
+  for (let axis = 0; axis < strides.length; axis++) numbers[names[axis + 1]] = strides[axis];
   return numbers;
 }
 

@@ -233,10 +233,25 @@ ${stores.join("\n")}`,
 const mostChannelVectors = 4;
 const mostPixels = 8;
 
+/** Input channels of a round where each has one weight: enough products for the cost of the round. */
+function divisorOf(C: number): number {
+  for (const count of [8, 4, 2]) if (C % count === 0) return count;
+  return 1;
+}
+
 /** Vectors of four channels in a tile: at most so many, and the tiles filled alike. */
 export function vectorsOf(channels: number, most: number): number {
   const vectors = Math.ceil(channels / 4);
   return Math.ceil(vectors / Math.ceil(vectors / most));
+}
+
+/** Which rows of the window may lie outside the image, for some row of the output: the first so many, the last. */
+export function rowOverhang({ P, R, stride, dilation, padding }: Extents, H: number): Overhang {
+  const last = (P - 1) * stride[0] - padding[0];
+  let [before, from] = [0, R];
+  while (before < R && before * dilation[0] < padding[0]) before++;
+  while (from > before && last + (from - 1) * dilation[0] >= H) from--;
+  return { before, from };
 }
 
 /** Whether the kernel pays: of four channels at a time, at most one is computed in vain. */
@@ -260,18 +275,12 @@ export function launchQuadProduct(
   const rowBlocks = Math.ceil(Q / mostPixels);
   const tile: QuadTile = { channels: vectorsOf(K, mostChannelVectors), pixels: Math.ceil(Q / rowBlocks) };
   const windowRows = R * S <= 12 ? R : 1;
-  const unrolled = R * S === 1 ? ([8, 4, 2].find((count) => C % count === 0) ?? 1) : 1;
+  const unrolled = R * S === 1 ? divisorOf(C) : 1;
   const span = (tile.pixels - 1) * stride[1] + (S - 1) * dilation[1] + 1;
   const columns = overhangOf(span, rowBlocks, tile.pixels * stride[1], left, W);
-  // Rows are told apart by the taps that they are read for; in a loop over them any may lie outside.
-  const outsideRows = range(R).filter(
-    (r) => r * dilation[0] < top || (P - 1) * stride[0] + r * dilation[0] - top >= H,
-  );
-  const inner = range(R).filter((r) => !outsideRows.includes(r));
-  const rows: Overhang =
-    windowRows < R
-      ? { before: outsideRows.length > 0 ? 1 : 0, from: 1 }
-      : { before: inner[0] ?? R, from: (inner.at(-1) ?? R - 1) + 1 };
+  // In a loop over the rows of the window any of them may lie outside.
+  const { before, from } = rowOverhang(extents, H);
+  const rows = windowRows === R ? { before, from } : { before: before > 0 || from < R ? 1 : 0, from: 1 };
   const kTiles = Math.ceil(K / (4 * tile.channels));
   const blocks = N * P * rowBlocks;
   const quadBlocks = Math.ceil(blocks / 4) * 4;
@@ -291,7 +300,7 @@ export function launchQuadProduct(
   const workgroupSize = 16;
   runtime.launch({
     label,
-    variant: `quads/${[windowRows < R, S, ...stride, ...dilation, ...Object.values(tile), unrolled, windowRows, ...Object.values(columns), ...Object.values(rows), shape.wholeChannels, shape.wholeRows, shape.bias, relu].join()}`,
+    variant: `quads/${S},${stride},${dilation},${tile.channels},${tile.pixels},${unrolled},${windowRows === R},${windowRows},${columns.before},${columns.from},${rows.before},${rows.from},${shape.wholeChannels},${shape.wholeRows},${shape.bias},${relu}`,
     operands: [
       { name: "x", buffer: x.buffer, access: "read" },
       { name: "weights", buffer: weights.buffer, access: "read" },

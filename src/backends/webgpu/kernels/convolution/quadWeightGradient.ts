@@ -206,7 +206,7 @@ export function launchQuadWeightGradient(
     const shape: Shape = { extents, tile, columns, rowPieces, rowsMayLieOutside, wholeRows, wholeShares };
     runtime.launch({
       label: "conv2dWeightGradient",
-      variant: `quads/${[S, ...stride, ...dilation, ...Object.values(tile), ...Object.values(columns), rowPieces === 1, rowsMayLieOutside, wholeRows, wholeShares].join()}`,
+      variant: `quads/${S},${stride},${dilation},${tile.outputs},${tile.inputs},${tile.pixels},${columns.before},${columns.from},${rowPieces === 1},${rowsMayLieOutside},${wholeRows},${wholeShares}`,
       operands: [
         { name: "x", buffer: x.buffer, access: "read" },
         { name: "d", buffer: gradient.buffer, access: "read" },
