@@ -54,6 +54,7 @@ export class WebGpuBackend implements Backend {
       // A software adapter runs on the processor's cores; a GPU hides its latencies behind tens of thousands of threads.
       usefulThreads: software ? 256 : 65536,
       quads: quads && software && hasQuads,
+      runsEveryBranch: software,
     });
     this.#staging = new Staging(device);
   }

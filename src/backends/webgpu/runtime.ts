@@ -63,6 +63,8 @@ export interface AdapterTraits {
   readonly usefulThreads: number;
   /** Whether four neighbouring threads are a subgroup of their own that runs as one vector of the processor. */
   readonly quads: boolean;
+  /** Whether threads run through all branches, masked, also where none of them takes one. */
+  readonly runsEveryBranch: boolean;
 }
 
 /** Compiles, binds and enqueues kernels. */
