@@ -6,13 +6,16 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
+  batchNorm,
   conv2d,
   conv2dInputGradient,
   conv2dWeightGradient,
   Generator,
   grad,
+  normReluConv2d,
   type Padding,
   randn,
+  relu,
   type Tensor,
 } from "../src/index.ts";
 import { poisonFreedMemory } from "./support/poison.ts";
@@ -66,6 +69,10 @@ const common: readonly Partial<Case>[] = [
   // Few positions and many filters, which are dealt out in parts.
   { x: [1, 9, 7, 7], weight: [71, 9, 1, 1] },
   { x: [1, 5, 6, 7], weight: [130, 5, 3, 3], padding: [1, 1, 1, 1] },
+  // Weight gradients with channels last: several blocks of small images, and groups that are not whole.
+  { x: [23, 25, 7, 7], weight: [19, 25, 1, 1], wider: 3 },
+  { x: [3, 79, 1, 4], weight: [33, 79, 1, 1] },
+  { x: [2, 16, 8, 8], weight: [70, 16, 1, 1] },
   // Deeper than one block, and more positions than one item.
   { x: [1, 40, 26, 25], weight: [7, 40, 3, 3], padding: [1, 1, 1, 1] },
   { x: [2, 331, 19, 31], weight: [13, 331, 1, 1] },
@@ -153,5 +160,21 @@ describe("WebAssembly convolutions", () => {
     const expected = bias.reshape([1, 4, 1, 1]).expand([2, 4, 3, 5]);
     for (const [i, value] of difference.dataSync().entries())
       expect(value).toBeCloseTo(expected.dataSync()[i], 5);
+  });
+
+  it("have the bits of norm, ReLU and convolution apart where weight gradients put channels last", () => {
+    const generator = new Generator(8);
+    const operands = [[9, 25, 7, 7], [25], [25], [19, 25, 1, 1]].map((shape) => randn(shape, { generator }));
+    for (const tensor of operands) tensor.requiresGrad = true;
+    const [x, weight, bias, filter] = operands;
+    const [fused, apart] = [
+      normReluConv2d(x, filter, { weight, bias }),
+      conv2d(relu(batchNorm(x, weight, bias)), filter),
+    ].map((y) => {
+      const gradients = [randn(y.shape, { generator: new Generator(9) })];
+      // Zeros without their sign.
+      return grad([y], operands, { gradients }).map((g) => Array.from(g.dataSync(), (value) => value + 0));
+    });
+    expect(fused).toEqual(apart);
   });
 });

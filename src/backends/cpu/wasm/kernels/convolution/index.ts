@@ -7,7 +7,7 @@
  *     narrow.ts          columns read where they lie in the padded image: few filters, and small images
  *     weightGradient.ts  dot products of rows of the output gradient and of the image
  *     squareProduct.ts   3x3 windows with many channels, and their input gradients, by squares of 4 x 4 pixels
- *     squareWeights.ts   the weight gradients of such windows
+ *     squareWeights.ts   the weight gradients of such windows, and of 1x1 windows on small images
  *
  * Letters as in the op: N images, C input channels, H x W input, K output channels, R x S window, P x Q output.
  */

@@ -35,17 +35,22 @@ export interface SquareBlocks {
   readonly squares: number;
   readonly pixelsBytes: (margin: number) => number;
   readonly productBytes: number;
-  readonly squareColumns: number;
+  /** Of outputs, in whole squares. */
+  readonly columns: number;
 }
 
-/** Cuts images of `rows` by `columns` outputs into blocks of at most `most` squares, or of one row of squares. */
+/**
+ * Cuts images of `rows` by `columns` outputs into blocks of at most `most` squares, or of one row of squares, of `side`
+ * outputs on a side.
+ */
 export function makeSquareBlocks(
   runtime: WasmRuntime,
   { images, rows, columns }: { readonly images: number; readonly rows: number; readonly columns: number },
   most: number,
   squareBytes: number,
+  side = 2,
 ): SquareBlocks {
-  const [squareRows, squareColumns] = [Math.ceil(rows / 2), Math.ceil(columns / 2)];
+  const [squareRows, squareColumns] = [Math.ceil(rows / side), Math.ceil(columns / side)];
   const atOnce = Math.max(1, Math.floor(most / (squareRows * squareColumns)));
   const imagesPerBlock = Math.ceil(images / Math.ceil(images / atOnce));
   const mostRows = Math.max(1, Math.floor(most / squareColumns));
@@ -60,8 +65,8 @@ export function makeSquareBlocks(
       ...{ squareBytes, productBytes },
     }),
     pixelsBytes: (margin) =>
-      pixelBytes * imagesPerBlock * (2 * rowsPerBlock + margin) * (2 * squareColumns + margin),
-    ...{ blocks, squares, productBytes, squareColumns },
+      pixelBytes * imagesPerBlock * (side * rowsPerBlock + margin) * (side * squareColumns + margin),
+    ...{ blocks, squares, productBytes, columns: side * squareColumns },
   };
 }
 
@@ -81,10 +86,10 @@ export interface ImageSizes {
 export function writeImage(
   runtime: WasmRuntime,
   sizes: ImageSizes,
-  { squareColumns }: SquareBlocks,
+  blocks: SquareBlocks,
   margin: number,
 ): number {
-  const columns = 2 * squareColumns + margin;
+  const columns = blocks.columns + margin;
   const rowsAtOnce = Math.max(1, Math.floor(firstCacheBytes / (pixelBytes * columns)));
   return imageLayout.write(runtime, { ...sizes, columns, rowsAtOnce });
 }
@@ -135,36 +140,40 @@ const groupParams = {
 } as const;
 export type TransformGroup = FunctionHandle<typeof groupParams, undefined>;
 
-/** (blocks, view, block, from, channel, pixels, to, coefficients): a group's transformed squares of a block. */
+/**
+ * (blocks, view, block, from, channel, pixels, to, coefficients): a group's transformed squares of a block, or without a
+ * transform its pixels, square by square of one. Squares are of `side` outputs, with `margin` more pixels than that.
+ */
 export function defineTransformGroup(
   module: ModuleBuilder,
   name: string,
-  margin: number,
+  { side, margin }: { readonly side: number; readonly margin: number },
   putChannelsLast: PutChannelsLast,
-  transform: TransformSquares,
+  transform: TransformSquares | null,
 ): TransformGroup {
   return module.func(name, { params: groupParams, exported: false }, (f, p) => {
     const { i32 } = f;
     const field = blockFields(f, p.blocks);
     const [image, from, to] = ["image", "from", "to"].map((local) => f.local("i32", local));
     const { images, rows } = blockOf(f, p.blocks, p.block);
-    const pixelRows = f.let(i32.add(i32.shl(rows.count, 1), margin), "pixelRows");
+    const pixelRows = f.let(i32.add(i32.mul(rows.count, side), margin), "pixelRows");
     const rowBytes = f.let(i32.mul(imageLayout.load(f, p.view, "columns"), pixelBytes), "rowBytes");
     const imageBytes = f.let(imageLayout.load(f, p.view, "image"), "imageBytes");
     const ofGroup = i32.mul(p.channel, imageLayout.load(f, p.view, "channel"));
     from.set(i32.add(i32.add(p.from, ofGroup), i32.mul(images.first, imageBytes)));
-    to.set(p.pixels);
+    to.set(transform ? p.pixels : p.to);
     const channels = f.let(i32.sub(imageLayout.load(f, p.view, "channels"), p.channel), "channels");
     const line = f.let(i32.add(p.coefficients, i32.mul(p.channel, coefficientBytes)));
     const coefficients = f.let(f.select(line, 0, p.coefficients), "ofGroup");
     f.forRange(image, 0, images.count, 1, () => {
       f.call(putChannelsLast, {
-        ...{ view: p.view, from, channels, firstRow: i32.shl(rows.first, 1), rows: pixelRows, to },
+        ...{ view: p.view, from, channels, firstRow: i32.mul(rows.first, side), rows: pixelRows, to },
         coefficients,
       });
       from.set(i32.add(from, imageBytes));
       to.set(i32.add(to, i32.mul(pixelRows, rowBytes)));
     });
+    if (!transform) return;
     f.call(transform, {
       ...{ from: p.pixels, images: images.count, rows: rows.count, rowBytes, to: p.to },
       columns: field("squareColumns"),

@@ -28,7 +28,7 @@ import { columnsOf, type TileShape, tileRows } from "./tile.ts";
 export function defineSquareProduct(
   module: ModuleBuilder,
   shape: TileShape,
-  pixelGroup: TransformGroup,
+  squareGroup: TransformGroup,
 ): void {
   const putChannelsFirst = definePutChannelsFirst(module);
   const transformOutputs = defineTransformOutputs(module);
@@ -93,7 +93,7 @@ export function defineSquareProduct(
     f.forRange(block, p.begin, p.end, 1, () => {
       const { images, rows, squares } = blockOf(f, blocks, block);
       f.forRange(channel, 0, channels, groupChannels, () =>
-        f.call(pixelGroup, {
+        f.call(squareGroup, {
           ...{ blocks, view: image, block, from: p.source, channel, pixels },
           ...{ to: i32.add(transformed, i32.shl(channel, 2)), coefficients: p.coefficients },
         }),

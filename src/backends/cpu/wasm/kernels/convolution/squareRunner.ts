@@ -31,10 +31,12 @@ export class SquareRunner {
     this.#runtime.importMemory(module);
     const putChannelsLast = definePutChannelsLast(module, this.#shape);
     const transformPixels = defineTransformPixels(module);
-    const pixelGroup = defineTransformGroup(module, "pixelGroup", 2, putChannelsLast, transformPixels);
-    defineSquareWeights(module, this.#shape, putChannelsLast, pixelGroup);
+    const squareGroup = defineTransformGroup(
+      ...([module, "squareGroup", { side: 2, margin: 2 }, putChannelsLast, transformPixels] as const),
+    );
+    defineSquareWeights(module, this.#shape, putChannelsLast, squareGroup);
     definePackSquares(module);
-    defineSquareProduct(module, this.#shape, pixelGroup);
+    defineSquareProduct(module, this.#shape, squareGroup);
     this.#compiled = this.#runtime.instantiate(module);
     return this.#compiled;
   }
@@ -78,7 +80,7 @@ export class SquareRunner {
     const { transformGradients, squareWeights } = this.#functions();
     const transformed = this.#runtime.scratch("conv2d gradient", plan.transformedBytes);
     const sums = this.#runtime.scratch("conv2d sums", plan.sumsBytes);
-    const ofBlock = groupChannels * squares * tileProducts;
+    const ofBlock = groupChannels * squares * plan.products;
     const multiplies = (groupChannels * ofBlock * filterGroups * plan.channelGroups) / plan.items;
     for (let first = 0; first < blocks; first += blocksAtOnce) {
       const last = Math.min(blocks, first + blocksAtOnce);

@@ -252,3 +252,32 @@ export function defineTransformSums(module: ModuleBuilder): TransformSums {
     });
   });
 }
+
+/** The sums of a group of channels as they are, filter by filter: the one weight of every channel. */
+export function defineCopySums(module: ModuleBuilder): TransformSums {
+  return module.func("copySums", { params: weightParams, exported: false }, (f, p) => {
+    const { i32, v128 } = f;
+    const names = ["filter", "channel", "left", "to", "sums"];
+    const [filter, channel, left, to, sums] = names.map((name) => f.local("i32", name));
+    f.forRange(filter, 0, p.filters, 1, () => {
+      sums.set(p.sums);
+      to.set(p.to);
+      f.forRange(channel, 0, p.channels, 4, () => {
+        const four = f.let(v128.load(sums));
+        left.set(i32.sub(p.channels, channel));
+        f.if(
+          i32.ge_s(left, 4),
+          () => v128.store(to, four),
+          () => {
+            for (let i = 0; i < 3; i++)
+              f.if(i32.gt_s(left, i), () => v128.store32_lane(i32.add(to, floatBytes * i), four, i));
+          },
+        );
+        sums.set(i32.add(sums, 16));
+        to.set(i32.add(to, 16));
+      });
+      p.sums.set(i32.add(p.sums, pixelBytes));
+      p.to.set(i32.add(p.to, p.filterBytes));
+    });
+  });
+}

@@ -4,6 +4,8 @@
  * squareProduct.ts, where the products of all squares of all images are added up before the last transform, so that
  * each of the sixteen is a matrix product, filters by squares times squares by channels.
  *
+ * Windows of one pixel take the same way with one product of pixels as they are.
+ *
  * Channels are last while this goes on (channelsLast.ts): squares of all images follow each other without a gap, and an
  * operand's row is sixteen channels of one square.
  *
@@ -16,7 +18,12 @@ import { groupChannels, type PutChannelsLast, pixelBytes } from "./channelsLast.
 import { panelCount, panelHeight } from "./dotBlock.ts";
 import { floatBytes } from "./record.ts";
 import { blockFields, blockOf, defineTransformGroup, type TransformGroup } from "./squareBlocks.ts";
-import { defineTransformGradient, defineTransformSums, tileProducts } from "./squareTransforms.ts";
+import {
+  defineCopySums,
+  defineTransformGradient,
+  defineTransformSums,
+  type TransformSums,
+} from "./squareTransforms.ts";
 import { squareWeightsLayout } from "./squareWeightsPlan.ts";
 import { columnsOf, defineProductTile, type TileShape, tileRows } from "./tile.ts";
 
@@ -53,11 +60,21 @@ export function defineSquareWeights(
   module: ModuleBuilder,
   shape: TileShape,
   putChannelsLast: PutChannelsLast,
-  pixelGroup: TransformGroup,
+  squareGroup: TransformGroup,
 ): void {
+  const ofGradient = { side: 2, margin: 0 };
   const transformGradient = defineTransformGradient(module);
-  const gradientGroup = defineTransformGroup(module, "gradientGroup", 0, putChannelsLast, transformGradient);
-  const transformSums = defineTransformSums(module);
+  const gradientGroup = defineTransformGroup(
+    ...([module, "gradientGroup", ofGradient, putChannelsLast, transformGradient] as const),
+  );
+  const pixelGroup = defineTransformGroup(
+    module,
+    "pixelGroup",
+    { side: 1, margin: 0 },
+    putChannelsLast,
+    null,
+  );
+  const [copySums, transformSums] = [defineCopySums(module), defineTransformSums(module)];
   const gradientParams = {
     ...({ begin: "i32", end: "i32", scratch: "i32", squares: "i32", view: "i32", gradient: "i32" } as const),
     ...({ to: "i32", firstBlock: "i32" } as const),
@@ -67,15 +84,22 @@ export function defineSquareWeights(
     const filterGroups = f.let(filterGroupsOf(f, fieldsOf(f, p.squares)("filters")), "filterGroups");
     const blocks = fieldsOf(f, p.squares)("blocks");
     const productBytes = blockFields(f, blocks)("productBytes");
+    const products = fieldsOf(f, p.squares)("products");
     const item = f.local("i32", "item");
-    f.forRange(item, p.begin, p.end, 1, () =>
-      f.call(gradientGroup, {
-        ...{ blocks, view: p.view, from: p.gradient, pixels: p.scratch, coefficients: 0 },
-        block: i32.add(p.firstBlock, i32.div_u(item, filterGroups)),
-        channel: i32.mul(i32.rem_u(item, filterGroups), groupChannels),
-        to: i32.add(p.to, i32.mul(item, i32.mul(productBytes, tileProducts))),
-      }),
-    );
+    f.forRange(item, p.begin, p.end, 1, () => {
+      const take = (group: TransformGroup) =>
+        f.call(group, {
+          ...{ blocks, view: p.view, from: p.gradient, pixels: p.scratch, coefficients: 0 },
+          block: i32.add(p.firstBlock, i32.div_u(item, filterGroups)),
+          channel: i32.mul(i32.rem_u(item, filterGroups), groupChannels),
+          to: i32.add(p.to, i32.mul(item, i32.mul(productBytes, products))),
+        });
+      f.if(
+        i32.eq(products, 1),
+        () => take(pixelGroup),
+        () => take(gradientGroup),
+      );
+    });
   });
 
   const [firstTiles, addTiles] = [false, true].map((accumulate) =>
@@ -90,7 +114,7 @@ export function defineSquareWeights(
     const { i32 } = f;
     const field = fieldsOf(f, p.squares);
     const [blocks, sumBytes, filters] = (["blocks", "sumBytes", "filters"] as const).map(field);
-    const channels = field("channels");
+    const [channels, products] = (["channels", "products"] as const).map(field);
     const productBytes = blockFields(f, blocks)("productBytes");
     const filterGroups = f.let(filterGroupsOf(f, filters), "filterGroups");
     const [channelsPerItem, filtersPerItem] = (["channelGroupsPerItem", "filterGroupsPerItem"] as const).map(
@@ -109,13 +133,14 @@ export function defineSquareWeights(
       f.local("i32", name),
     );
     const smaller = (x: Local<"i32">, y: Local<"i32">) => f.select(x, y, i32.lt_s(x, y));
-    const operandBytes = f.let(i32.mul(productBytes, tileProducts), "operandBytes");
+    const operandBytes = f.let(i32.mul(productBytes, products), "operandBytes");
     const pixels = p.scratch;
     const transformed = f.let(i32.add(pixels, pixelsBytes), "transformedPixels");
-    const sumsOf = (group: Local<"i32">) => i32.mul(group, i32.mul(sumBytes, tileProducts / groupChannels));
+    const sumsOf = (first: Local<"i32">) =>
+      i32.mul(i32.div_u(first, groupChannels), i32.mul(sumBytes, products));
     const multiply = (tiles: typeof firstTiles) => {
       b.set(transformed);
-      f.forRange(product, 0, tileProducts, 1, () => {
+      f.forRange(product, 0, products, 1, () => {
         f.forRange(filter, firstFilter, lastFilter, groupChannels, () => {
           left.set(i32.mul(i32.sub(block, p.firstBlock), filterGroups));
           left.set(i32.mul(i32.add(left, i32.div_u(filter, groupChannels)), operandBytes));
@@ -149,10 +174,16 @@ export function defineSquareWeights(
         depth.set(blockOf(f, blocks, block).squares);
         f.forRange(channel, firstChannel, lastChannel, groupChannels, () => {
           groupSums.set(i32.add(p.sums, sumsOf(channel)));
-          f.call(pixelGroup, {
-            ...{ blocks, view: p.view, block, from: p.source, channel },
-            ...{ pixels, to: transformed, coefficients: p.coefficients },
-          });
+          const take = (group: TransformGroup) =>
+            f.call(group, {
+              ...{ blocks, view: p.view, block, from: p.source, channel },
+              ...{ pixels, to: transformed, coefficients: p.coefficients },
+            });
+          f.if(
+            i32.eq(products, 1),
+            () => take(pixelGroup),
+            () => take(squareGroup),
+          );
           f.if(
             block,
             () => multiply(addTiles),
@@ -161,17 +192,25 @@ export function defineSquareWeights(
         });
       });
       f.if(i32.eq(p.lastBlock, blockFields(f, blocks)("blocks")), () => {
-        const filterBytes = f.let(i32.mul(channels, 9 * floatBytes), "filterBytes");
         f.forRange(channel, firstChannel, lastChannel, groupChannels, () => {
           count.set(i32.sub(channels, channel));
-          const to = i32.add(i32.mul(firstFilter, filterBytes), i32.mul(channel, 9 * floatBytes));
-          f.call(transformSums, {
-            sums: i32.add(i32.add(p.sums, sumsOf(channel)), i32.mul(firstFilter, pixelBytes)),
-            productBytes: sumBytes,
-            filters: i32.sub(lastFilter, firstFilter),
-            channels: f.select(count, groupChannels, i32.lt_s(count, groupChannels)),
-            ...{ to: i32.add(p.weights, to), filterBytes },
-          });
+          count.set(f.select(count, groupChannels, i32.lt_s(count, groupChannels)));
+          const write = (finish: TransformSums, window: number) => {
+            const filterBytes = f.let(i32.mul(channels, window * floatBytes), "filterBytes");
+            const to = i32.add(i32.mul(firstFilter, filterBytes), i32.mul(channel, window * floatBytes));
+            f.call(finish, {
+              sums: i32.add(i32.add(p.sums, sumsOf(channel)), i32.mul(firstFilter, pixelBytes)),
+              productBytes: sumBytes,
+              filters: i32.sub(lastFilter, firstFilter),
+              channels: count,
+              ...{ to: i32.add(p.weights, to), filterBytes },
+            });
+          };
+          f.if(
+            i32.eq(products, 1),
+            () => write(copySums, 1),
+            () => write(transformSums, 9),
+          );
         });
       });
     });
