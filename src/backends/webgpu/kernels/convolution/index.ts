@@ -16,6 +16,7 @@ import {
   readColumns,
   roundUp,
 } from "./geometry.ts";
+import { launchNormalizedImages } from "./normalizedImages.ts";
 import { packedLength, weightsInPlace, weightsJob } from "./packWeights.ts";
 import { type Frame, frameLength, imagesJob, inPlace, type Normalization } from "./prepare.ts";
 import { type Epilogue, launchProduct } from "./product.ts";
@@ -54,7 +55,8 @@ function withPlainImages(
   body: (images: GpuView) => void,
 ): void {
   const [N, C, H, W] = x.shape;
-  if (!normalization && spread[0] === 1 && spread[1] === 1) {
+  const isSpread = spread[0] > 1 || spread[1] > 1;
+  if (!normalization && !isSpread) {
     body(x);
     return;
   }
@@ -62,6 +64,10 @@ function withPlainImages(
   const columns = roundUp(width, 4);
   const frame: Frame = { top: 0, left: 0, spread, rows, columns };
   runtime.scratch(frameLength(x, frame), (buffer) => {
+    if (normalization && !isSpread && launchNormalizedImages(runtime, x, buffer, normalization)) {
+      body({ buffer, shape: x.shape, strides: [C * H * W, H * W, W, 1], offset: 0 });
+      return;
+    }
     launchJobs(runtime, [imagesJob("i_", x, buffer, frame, normalization).job]);
     const strides = [C * rows * columns, rows * columns, columns, 1];
     body({ buffer, shape: [N, C, rows, width], strides, offset: 0 });

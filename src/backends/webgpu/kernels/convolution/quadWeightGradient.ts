@@ -5,7 +5,7 @@
  * every pair of channels meets in one of the threads. Nothing is copied into place before: what lies beside an image is
  * masked out.
  */
-import { type GpuRuntime, type GpuView, layoutNumbers } from "../../runtime.ts";
+import type { GpuRuntime, GpuView } from "../../runtime.ts";
 import type { Extents } from "./geometry.ts";
 import { mayLieOutside, type Overhang, overhangOf, range, vectorsOf } from "./quadProduct.ts";
 import { launchShares } from "./shares.ts";
@@ -213,8 +213,16 @@ export function launchQuadWeightGradient(
         { name: "y", buffer: memory, access: "write" },
       ],
       numbers: {
-        ...layoutNumbers("x", x),
-        ...layoutNumbers("d", gradient),
+        x_o: x.offset,
+        x_0: x.strides[0],
+        x_1: x.strides[1],
+        x_2: x.strides[2],
+        x_3: x.strides[3],
+        d_o: gradient.offset,
+        d_0: gradient.strides[0],
+        d_1: gradient.strides[1],
+        d_2: gradient.strides[2],
+        d_3: gradient.strides[3],
         N,
         groups,
         C,
