@@ -220,9 +220,7 @@ function weightGradient(
     if (rowsOfX && rowsOfGradient) [extents, input, delta] = [asOneRow(extents), rowsOfX, rowsOfGradient];
   }
   if (gradientSuitsQuads(runtime, extents)) {
-    withPlainImages(runtime, input, normalization, [1, 1], (images) =>
-      launchQuadWeightGradient(runtime, extents, images, delta, output),
-    );
+    launchQuadWeightGradient(runtime, extents, input, delta, output, normalization);
     return;
   }
   const { P, Q, R, stride, dilation, padding } = extents;

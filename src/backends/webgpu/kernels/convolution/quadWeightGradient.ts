@@ -3,10 +3,12 @@
  * four threads share a tile of output by input channels and the rows that they sum over: each loads one in four of the
  * output channels' gradients and one in four of the input channels, the quad functions hand the inputs round, and so
  * every pair of channels meets in one of the threads. Nothing is copied into place before: what lies beside an image is
- * masked out.
+ * masked out, and norm and ReLU, whose coefficients a thread keeps for its channels, are applied to what it loads.
  */
+import { float } from "../../parameters.ts";
 import type { GpuRuntime, GpuView } from "../../runtime.ts";
 import type { Extents } from "./geometry.ts";
+import type { Normalization } from "./prepare.ts";
 import { mayLieOutside, type Overhang, overhangOf, range, vectorsOf } from "./quadProduct.ts";
 import { launchShares } from "./shares.ts";
 
@@ -28,6 +30,8 @@ interface Shape {
   readonly wholeRows: boolean;
   /** Every share sums as many pieces. */
   readonly wholeShares: boolean;
+  /** Norm and ReLU are applied to the inputs. */
+  readonly isNormed: boolean;
 }
 
 function shader({
@@ -38,7 +42,9 @@ function shader({
   rowsMayLieOutside,
   wholeRows,
   wholeShares,
+  isNormed,
 }: Shape): {
+  readonly declarations: string;
   readonly body: string;
 } {
   const [ks, cs, vs, ss] = [tile.outputs, tile.inputs, tile.pixels, S].map(range);
@@ -47,6 +53,10 @@ function shader({
   const used = [...new Set(vs.flatMap((v) => ss.map((s) => at(v, s))))].sort((a, b) => a - b);
   const masked = (value: string, masks: readonly string[]): string =>
     masks.length === 0 ? value : `bitcast<f32>(bitcast<u32>(${value}) & ${masks.join(" & ")})`;
+  const input = (i: number, j: number): string => {
+    const value = `x_get(x_channel${i} + x_at${j})`;
+    return isNormed ? `rectified(${value} * scale${i} + shift${i})` : value;
+  };
   const counts = [
     ...(wholeShares ? [] : ["first + i < p.all_pieces"]),
     ...(rowsMayLieOutside ? ["in_row >= 0 && in_row < p.H"] : []),
@@ -59,6 +69,8 @@ function shader({
       .flatMap((k) => cs.flatMap((c) => turns.map((turn) => ss.map((s) => visit(k, c, turn, s)).join(" "))))
       .join("\n");
   return {
+    // A NaN is not less than 0, and stays.
+    declarations: isNormed ? "fn rectified(x: f32) -> f32 { return select(x, 0.0, x < 0.0); }" : "",
     body: `
   let quad = lane & 3;
   // Threads beyond the last tile go along with it, since the quad functions want all four; they store nothing.
@@ -75,6 +87,7 @@ function shader({
   // Channels beyond the last are computed from the last, and not stored.
 ${ks.map((i) => `  let d_channel${i} = p.d_o + (g * p.K + min(k + ${4 * i} + quad, p.K - 1)) * p.d_1;`).join("\n")}
 ${cs.map((i) => `  let x_channel${i} = p.x_o + (g * p.C + min(c + ${4 * i} + quad, p.C - 1)) * p.x_1;`).join("\n")}
+${isNormed ? cs.map(coefficients).join("\n") : ""}
 ${sums((i, j, turn, s) => `  var a${i}_${j}_${turn}_${s} = 0.0;`)}
   // Numbers of the loop are read once: not every compiler takes loads of uniform memory out of a loop.
   let pieces = p.pieces;
@@ -108,7 +121,7 @@ ${ks.map((i) => vs.map((v) => `      let d${i}_${v} = ${masked(`d_get(d_channel$
 ${cs
   .map(
     (i) => `      {
-${used.map((j) => `        var x${j} = ${masked(`x_get(x_channel${i} + x_at${j})`, mayLieOutside(columns, j) ? [`inside${j}`] : [])};`).join("\n")}
+${used.map((j) => `        var x${j} = ${masked(input(i, j), mayLieOutside(columns, j) ? [`inside${j}`] : [])};`).join("\n")}
 ${turns
   .map(
     (turn) =>
@@ -165,6 +178,14 @@ ${cs
   };
 }
 
+/** WGSL: what norm and ReLU do to a thread's input channel of a vector, the same for all that it loads. */
+const coefficients = (i: number): string => `
+  let channel${i} = g * p.C + min(c + ${4 * i} + quad, p.C - 1);
+  let mean${i} = statistics_get(p.statistics_o + channel${i} * p.statistics_1);
+  let variance${i} = statistics_get(p.statistics_o + p.statistics_0 + channel${i} * p.statistics_1);
+  let scale${i} = weight_get(p.weight_o + channel${i} * p.weight_0) / sqrt(variance${i} + p.epsilon);
+  let shift${i} = bias_get(p.bias_o + channel${i} * p.bias_0) - mean${i} * scale${i};`;
+
 /** Of a row, so many neighbours at a time: a divisor where there is one, else the least waste. */
 function pixelsOf(Q: number): number {
   return [8, 7, 6, 5, 4].find((count) => Q % count === 0) ?? Math.ceil(Q / Math.ceil(Q / 8));
@@ -175,13 +196,17 @@ export function gradientSuitsQuads(runtime: GpuRuntime, { K, C }: Extents): bool
   return runtime.traits.quads && K >= 3 && C >= 3;
 }
 
-/** y[k, c, r, s] = Σ gradient · x; `x` is `[N, groups · C, H, W]` without margins, `gradient` `[N, groups · K, P, Q]`. */
+/**
+ * y[k, c, r, s] = Σ gradient · x, for x as it is or with norm and ReLU applied to it. `x` is `[N, groups · C, H, W]`
+ * without margins, `gradient` `[N, groups · K, P, Q]`.
+ */
 export function launchQuadWeightGradient(
   runtime: GpuRuntime,
   extents: Extents,
   x: GpuView,
   gradient: GpuView,
   y: GpuView,
+  normalization: Normalization | null,
 ): void {
   const { N, groups, C, K, R, S, P, Q, stride, dilation, padding } = extents;
   const [, , H, W] = x.shape;
@@ -201,16 +226,33 @@ export function launchQuadWeightGradient(
   const tiles = groups * kTiles * R * cTiles;
   const allPieces = N * P * rowPieces;
   launchShares(runtime, extents, allPieces, 4 * tiles, y, ({ memory, offset, chunks, pieces }) => {
+    const isNormed = normalization !== null;
     const wholeRows = Q % tile.pixels === 0;
     const wholeShares = chunks * pieces === allPieces;
-    const shape: Shape = { extents, tile, columns, rowPieces, rowsMayLieOutside, wholeRows, wholeShares };
+    const shape: Shape = {
+      extents,
+      tile,
+      columns,
+      rowPieces,
+      rowsMayLieOutside,
+      wholeRows,
+      wholeShares,
+      isNormed,
+    };
     runtime.launch({
       label: "conv2dWeightGradient",
-      variant: `quads/${S},${stride},${dilation},${tile.outputs},${tile.inputs},${tile.pixels},${columns.before},${columns.from},${rowPieces === 1},${rowsMayLieOutside},${wholeRows},${wholeShares}`,
+      variant: `quads/${S},${stride},${dilation},${tile.outputs},${tile.inputs},${tile.pixels},${columns.before},${columns.from},${rowPieces === 1},${rowsMayLieOutside},${wholeRows},${wholeShares},${isNormed}`,
       operands: [
         { name: "x", buffer: x.buffer, access: "read" },
         { name: "d", buffer: gradient.buffer, access: "read" },
         { name: "y", buffer: memory, access: "write" },
+        ...(normalization
+          ? ([
+              { name: "weight", buffer: normalization.weight.buffer, access: "read" },
+              { name: "bias", buffer: normalization.bias.buffer, access: "read" },
+              { name: "statistics", buffer: normalization.statistics.buffer, access: "read" },
+            ] as const)
+          : []),
       ],
       numbers: {
         x_o: x.offset,
@@ -241,6 +283,14 @@ export function launchQuadWeightGradient(
         c_tiles: cTiles,
         tasks: chunks * tiles,
         y_offset: offset,
+        weight_o: normalization?.weight.offset ?? 0,
+        weight_0: normalization?.weight.strides[0] ?? 0,
+        bias_o: normalization?.bias.offset ?? 0,
+        bias_0: normalization?.bias.strides[0] ?? 0,
+        statistics_o: normalization?.statistics.offset ?? 0,
+        statistics_0: normalization?.statistics.strides[0] ?? 0,
+        statistics_1: normalization?.statistics.strides[1] ?? 0,
+        epsilon: float(normalization?.epsilon ?? 0),
       },
       groups: Math.ceil((4 * chunks * tiles) / 16),
       workgroupSize: 16,
