@@ -246,7 +246,7 @@ export function vectorsOf(channels: number, most: number): number {
 }
 
 /** Which rows of the window may lie outside the image, for some row of the output: the first so many, the last. */
-export function rowOverhang({ P, R, stride, dilation, padding }: Extents, H: number): Overhang {
+function rowOverhang({ P, R, stride, dilation, padding }: Extents, H: number): Overhang {
   const last = (P - 1) * stride[0] - padding[0];
   let [before, from] = [0, R];
   while (before < R && before * dilation[0] < padding[0]) before++;
