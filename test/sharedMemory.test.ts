@@ -96,6 +96,13 @@ describe("SharedMemory", () => {
     expect(shared.holds(before) && shared.holds(after)).toBe(true);
   });
 
+  it("knows arrays that others make on it, also when it has grown since it made one itself", () => {
+    const shared = memory();
+    shared.allocate("f32", 4);
+    const address = shared.allocateBytes(160 << 20);
+    expect(shared.holds(new Float32Array(shared.memory.buffer, address, 4))).toBe(true);
+  });
+
   it("refuses what 32-bit addresses do not reach", () => {
     expect(() => memory().allocate("u8", 2 ** 32)).toThrow(
       "4096.0 MiB do not fit into the 4096.0 MiB that it may have: 0.0 MiB are taken, 0.0 MiB lie free",

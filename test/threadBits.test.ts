@@ -50,7 +50,7 @@ describe.each(networks)("three steps of a %s", (_, create) => {
   it("are the same on 1, 2 and 3 threads", async () => {
     const results: Map<string, number[]>[] = [];
     for (const threads of [1, 2, 3]) {
-      const wasm = createWasmSupport(threads);
+      const wasm = createWasmSupport(threads, { memory64: process.env.GRADWEAVE_MEMORY64 === "1" });
       if (!wasm) throw new Error("this engine has no WebAssembly SIMD");
       const backend = new CpuBackend({ kernels: { ...loops, ...wasm.kernels }, memory: wasm.memory });
       setDefaultBackend(backend);

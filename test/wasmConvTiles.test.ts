@@ -9,8 +9,8 @@ import { webAssembly } from "../src/backends/cpu/wasm/encoder/index.ts";
 import { conv2dKernels } from "../src/backends/cpu/wasm/kernels/convolution/index.ts";
 import { planeKernels } from "../src/backends/cpu/wasm/kernels/planes.ts";
 import { WasmRuntime } from "../src/backends/cpu/wasm/runtime.ts";
-import { SharedMemory } from "../src/backends/cpu/wasm/sharedMemory.ts";
 import { convCase, convShapes, forEachProduct } from "./convCases.ts";
+import { kernelMemory } from "./support/kernelMemory.ts";
 import { CutRuntime, unit } from "./support/sharedViews.ts";
 
 function refused(): never {
@@ -21,7 +21,7 @@ const nothing = { conv2d: refused, conv2dInputGradient: refused, conv2dWeightGra
 /** The kernels on memory of their own, and views in it. */
 function kernelsOf(Runtime: typeof WasmRuntime, revectorised: boolean) {
   if (!webAssembly) throw new Error("this engine has no WebAssembly");
-  const memory = new SharedMemory(webAssembly);
+  const memory = kernelMemory();
   const runtime = new Runtime(webAssembly, memory, false, 1, revectorised);
   const room = memory.allocate("f32", 1 << 18);
   if (!(room instanceof Float32Array)) throw new Error("asked for f32");

@@ -7,7 +7,6 @@ import { describe, expect, it } from "vitest";
 import type { HostView } from "../src/backends/backend.ts";
 import { enableRelaxedSimd, webAssembly } from "../src/backends/cpu/wasm/encoder/index.ts";
 import { pointwiseKernel } from "../src/backends/cpu/wasm/kernels/pointwise.ts";
-import { SharedMemory } from "../src/backends/cpu/wasm/sharedMemory.ts";
 import * as e from "../src/backends/expression.ts";
 import { type Expression, evaluate } from "../src/backends/expression.ts";
 import { dense, indices, inputView, type LayoutPlan, layoutPlan, outputView, plain } from "./hostViews.ts";
@@ -19,6 +18,7 @@ import {
   rangeOf,
   relativeErrors,
 } from "./support/expressions.ts";
+import { kernelMemory } from "./support/kernelMemory.ts";
 import { CutRuntime } from "./support/sharedViews.ts";
 
 const x = e.input(0);
@@ -32,7 +32,7 @@ function engine() {
 }
 
 /** The kernel without and, where the engine has it, with fused multiply-add, all on one memory. */
-const memory = new SharedMemory(engine());
+const memory = kernelMemory();
 let fallbacks = 0;
 const kernels = [false, ...(isRelaxed ? [true] : [])].map((fused) =>
   pointwiseKernel(new CutRuntime(engine(), memory, fused), () => {

@@ -8,14 +8,14 @@ import type { HostView } from "../src/backends/backend.ts";
 import { runPointwise } from "../src/backends/cpu/pointwise.ts";
 import { webAssembly } from "../src/backends/cpu/wasm/encoder/index.ts";
 import { pointwiseKernel } from "../src/backends/cpu/wasm/kernels/pointwise.ts";
-import { SharedMemory } from "../src/backends/cpu/wasm/sharedMemory.ts";
 import type { DType } from "../src/backends/dtype.ts";
 import * as e from "../src/backends/expression.ts";
 import { inputView, layoutPlan, outputView, plain } from "./hostViews.ts";
+import { kernelMemory } from "./support/kernelMemory.ts";
 import { CutRuntime } from "./support/sharedViews.ts";
 
 if (!webAssembly) throw new Error("these tests need WebAssembly");
-const memory = new SharedMemory(webAssembly);
+const memory = kernelMemory();
 let fallbacks = 0;
 const kernel = pointwiseKernel(new CutRuntime(webAssembly, memory, false), () => {
   fallbacks++;

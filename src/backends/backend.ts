@@ -99,6 +99,8 @@ export interface BackendInfo {
     readonly reservedBytes: number;
     /** The most that can be had; null where only the system limits it. */
     readonly limitBytes: number | null;
+    /** How long the addresses of kernels are: 32 bits reach 4 GiB. Null or left out where kernels have none. */
+    readonly addressBits?: 32 | 64 | null;
   };
 }
 

@@ -3,8 +3,8 @@ import { expect } from "vitest";
 import type { HostView } from "../../src/backends/backend.ts";
 import { enableRelaxedSimd, webAssembly } from "../../src/backends/cpu/wasm/encoder/index.ts";
 import { type RangeFunction, type RangeOptions, WasmRuntime } from "../../src/backends/cpu/wasm/runtime.ts";
-import { SharedMemory } from "../../src/backends/cpu/wasm/sharedMemory.ts";
 import { expectSums, Sum } from "../hostViews.ts";
+import { kernelMemory } from "./kernelMemory.ts";
 
 /** Half the distance from 1 to the next f32: the relative error of one rounding. */
 export const unit = 2 ** -24;
@@ -48,7 +48,7 @@ export interface Workplace {
 /** @param Runtime the class of the runtime; by default one that cuts every range as threads could */
 export function workplace(fused: boolean, Runtime = CutRuntime as typeof WasmRuntime): Workplace {
   if (!webAssembly) throw new Error("this engine has no WebAssembly");
-  const memory = new SharedMemory(webAssembly);
+  const memory = kernelMemory();
   const room = memory.allocate("f32", 1 << 21);
   room.fill(Number.NaN);
   let used = 0;

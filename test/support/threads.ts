@@ -1,15 +1,15 @@
 /** A pool of threads with range functions of its own, small enough that a test can count what each thread did. */
 import { ModuleBuilder, webAssembly } from "../../src/backends/cpu/wasm/encoder/index.ts";
 import { WasmRuntime } from "../../src/backends/cpu/wasm/runtime.ts";
-import { SharedMemory } from "../../src/backends/cpu/wasm/sharedMemory.ts";
 import type { ThreadPool } from "../../src/backends/cpu/wasm/threads/pool.ts";
+import { kernelMemory } from "./kernelMemory.ts";
 
 const range = { begin: "i32", end: "i32", scratch: "i32" } as const;
 
 /** A runtime and its range functions; close its pool when done. */
 export function countingRuntime(threads: number) {
   if (!webAssembly) throw new Error("this engine has no WebAssembly");
-  const memory = new SharedMemory(webAssembly);
+  const memory = kernelMemory();
   const runtime = new WasmRuntime(webAssembly, memory, false, threads);
   const module = new ModuleBuilder("counting");
   runtime.importMemory(module);

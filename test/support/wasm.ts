@@ -6,13 +6,23 @@ import {
   webAssembly,
 } from "../../src/backends/cpu/wasm/encoder/index.ts";
 
-const features = { simd: true, relaxed_simd: true, threads: true, bulk_memory: true, sat_float_to_int: true };
+const features = {
+  simd: true,
+  relaxed_simd: true,
+  threads: true,
+  bulk_memory: true,
+  sat_float_to_int: true,
+  memory64: true,
+};
 const reader = wabt();
 
-/** The module in WebAssembly's text format, with the names of its name section. wabt validates it too. */
+/** The module in WebAssembly's text format, with the names of its name section. Throws where types do not fit. */
 export async function disassemble(bytes: Uint8Array, { folded = false } = {}): Promise<string> {
   const module = (await reader).readWasm(bytes, { readDebugNames: true, sign_extension: true, ...features });
+  // wabt's types leave out what it validates with.
+  const checked: { validate(options: object): void } = module;
   try {
+    checked.validate({ sign_extension: true, ...features });
     module.applyNames();
     return module.toText({ foldExprs: folded, inlineExport: true });
   } finally {

@@ -113,12 +113,16 @@ export class CpuBackend implements Backend {
 
   info(): BackendInfo {
     const { liveBytes, pooledBytes } = this.memoryReport();
-    const { reservedBytes = liveBytes + pooledBytes, limitBytes = null } = this.hostMemory;
+    const {
+      reservedBytes = liveBytes + pooledBytes,
+      limitBytes = null,
+      addressBits = null,
+    } = this.hostMemory;
     return {
       name: this.name,
       description: this.description,
       ...this.engine,
-      memory: { liveBytes, pooledBytes, reservedBytes, limitBytes },
+      memory: { liveBytes, pooledBytes, reservedBytes, limitBytes, addressBits },
     };
   }
 
@@ -134,9 +138,11 @@ export class CpuBackend implements Backend {
         .map(([name, { live }]) => `${name} ${mebibytes(live)}`);
       const use = [`${mebibytes(liveBytes)} are in use`, ...classes].join(", ");
       const reason = cause instanceof RangeError ? `; ${cause.message}` : "";
+      const { remedy } = this.hostMemory;
       throw new Error(
         `cpu: cannot allocate ${length} elements of ${dtype} (${use}${reason}); ` +
-          "use a smaller batch, checkpoint() parts of the model, or run steps in scope()",
+          "use a smaller batch, checkpoint() parts of the model, or run steps in scope()" +
+          (remedy ? `; ${remedy}` : ""),
         { cause },
       );
     }

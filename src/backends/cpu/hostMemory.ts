@@ -12,6 +12,10 @@ export interface HostMemory {
   readonly reservedBytes?: number;
   /** The most bytes there can be, where there is a limit. */
   readonly limitBytes?: number;
+  /** How long the addresses of kernels are, where kernels have addresses. */
+  readonly addressBits?: 32 | 64;
+  /** What else would help where there is no room, beside using less: read only then. */
+  readonly remedy?: string | undefined;
 }
 
 /** Memory kept for reuse. Beyond it freed arrays go to the garbage collector. */

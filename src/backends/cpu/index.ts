@@ -5,6 +5,7 @@
 import { CpuBackend } from "./backend.ts";
 import { loops } from "./loops/index.ts";
 import { runPointwise } from "./pointwise.ts";
+import { SettingError } from "./settingError.ts";
 import { warnOnce } from "./warnOnce.ts";
 import { createWasmSupport, type WasmSupport, wasmObstacle } from "./wasm/index.ts";
 import { threadCount } from "./wasm/threads/count.ts";
@@ -24,6 +25,13 @@ export interface CpuOptions {
    * whole process. Default: true, unless the environment variable GRADWEAVE_V8_FLAGS is `off`.
    */
   readonly v8Flags?: boolean;
+  /**
+   * True lets tensors take up to 16 GiB, with 64-bit addresses, where the engine has them (Node 24); elsewhere there is
+   * one warning, and the 4 GiB of 32-bit ones. Kernels run slower with them: V8 makes no 256-bit vectors of what it
+   * loads by 64-bit addresses. A tensor of 2 GiB or more still goes through plain loops. Default: false, unless the
+   * environment variable GRADWEAVE_MEMORY64 is 1.
+   */
+  readonly memory64?: boolean;
 }
 
 /**
@@ -45,8 +53,19 @@ export function createCpuBackend(options: CpuOptions = {}): CpuBackend {
   });
 }
 
-function wasmOrWarning({ threads, ...options }: CpuOptions): WasmSupport | null {
-  const wasm = createWasmSupport(threadCount(threads), options);
+function isMemory64Wanted(): boolean {
+  const text = typeof process === "undefined" ? undefined : process.env?.GRADWEAVE_MEMORY64;
+  if (text === undefined || text === "" || text === "0") return false;
+  if (text === "1") return true;
+  throw new SettingError(`cpu: GRADWEAVE_MEMORY64 is ${JSON.stringify(text)}; it may be 0 or 1`);
+}
+
+function wasmOrWarning(options: CpuOptions): WasmSupport | null {
+  const { threads, memory64 = isMemory64Wanted(), v8Flags } = options;
+  const wasm = createWasmSupport(threadCount(threads), {
+    memory64,
+    ...(v8Flags !== undefined && { v8Flags }),
+  });
   if (!wasm) warnOnce(`${wasmObstacle()}; the CPU backend runs plain loops, many times slower`);
   return wasm;
 }

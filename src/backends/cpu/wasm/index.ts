@@ -5,7 +5,14 @@
 import type { HostKernelSet } from "../../backend.ts";
 import { loops } from "../loops/index.ts";
 import { runPointwise } from "../pointwise.ts";
-import { type WebAssemblyEngine, wasmFeatures, webAssembly } from "./encoder/index.ts";
+import { warnOnce } from "../warnOnce.ts";
+import {
+  type AddressType,
+  hasMemory64,
+  type WebAssemblyEngine,
+  wasmFeatures,
+  webAssembly,
+} from "./encoder/index.ts";
 import { assignAllKernels } from "./kernels/assignAll.ts";
 import { batchNormKernels } from "./kernels/batchNorm.ts";
 import { conv2dReluKernels } from "./kernels/conv2dRelu.ts";
@@ -61,17 +68,22 @@ function wasmKernels(runtime: WasmRuntime): HostKernelSet {
   };
 }
 
-/** Smaller limits, in pages of 64 KiB, where the system has no 4 GiB of addresses to give. */
-const limits = [maxPages, maxPages / 2, maxPages / 4];
+/** Shares of all addresses, where the system has no 4 GiB of them to give, or 16 GiB. */
+const shares = [1, 1 / 2, 1 / 4];
 
-function createMemory(engine: WebAssemblyEngine): SharedMemory | null {
-  for (const pages of limits)
+function createMemory(engine: WebAssemblyEngine, address: AddressType): SharedMemory | null {
+  for (const share of shares)
     try {
-      return new SharedMemory(engine, pages);
+      return new SharedMemory(engine, share * maxPages[address], address);
     } catch {
       // A process may be limited to less (`ulimit -v`).
     }
   return null;
+}
+
+interface WasmOptions extends Pick<SimdOptions, "v8Flags"> {
+  /** True for memory with 64-bit addresses; where there can be none, one warning, and 32 bits. Default false. */
+  readonly memory64?: boolean;
 }
 
 /**
@@ -80,13 +92,31 @@ function createMemory(engine: WebAssemblyEngine): SharedMemory | null {
  * @param threads how many kernels may use, the main thread among them
  * @throws RangeError when GRADWEAVE_V8_FLAGS is neither `on` nor `off`
  */
-export function createWasmSupport(threads = 1, options: SimdOptions = {}): WasmSupport | null {
+export function createWasmSupport(threads = 1, options: WasmOptions = {}): WasmSupport | null {
   const features = wasmFeatures();
   if (!webAssembly || !features.simd || !features.threads) return null;
-  const simd = setUpSimd(webAssembly, options);
-  const memory = simd.selfCheck === "passed" ? createMemory(webAssembly) : null;
+  const { memory64 = false, ...simdOptions } = options;
+  if (memory64) {
+    const support = hasMemory64() ? supportOn("i64", webAssembly, threads, simdOptions) : null;
+    if (support) return support;
+    warnOnce(
+      "this engine has no 64-bit WebAssembly memory (Node 24 has), or none was to be had; " +
+        "the CPU backend stays within 4 GiB",
+    );
+  }
+  return supportOn("i32", webAssembly, threads, simdOptions);
+}
+
+function supportOn(
+  address: AddressType,
+  engine: WebAssemblyEngine,
+  threads: number,
+  options: SimdOptions,
+): WasmSupport | null {
+  const simd = setUpSimd(engine, { ...options, address });
+  const memory = simd.selfCheck === "passed" ? createMemory(engine, address) : null;
   if (!memory) return null;
-  const runtime = new WasmRuntime(webAssembly, memory, simd.fused, threads, simd.revectorised);
+  const runtime = new WasmRuntime(engine, memory, simd.fused, threads, simd.revectorised);
   return { memory, pool: runtime.pool, simd, kernels: wasmKernels(runtime) };
 }
 

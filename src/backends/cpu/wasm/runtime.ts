@@ -72,7 +72,21 @@ export class WasmRuntime {
 
   /** Imports the shared memory into a module that is being written. */
   importMemory(module: ModuleBuilder): void {
-    module.importMemory("env", "memory", { initial: 1, maximum: maxPages, shared: true });
+    const { address } = this.memory;
+    module.importMemory("env", "memory", { initial: 1, maximum: maxPages[address], shared: true, address });
+  }
+
+  /** The bytes of a word of a table that kernels read with `word`. */
+  get wordBytes(): number {
+    return this.memory.address === "i64" ? 8 : 4;
+  }
+
+  /** A table of integers for kernels to read with `word`, which may be addresses: what is written is what they read. */
+  wordsAt(address: number, length: number): Int32Array | Float64Array {
+    const { buffer } = this.memory.memory;
+    return this.memory.address === "i64"
+      ? new Float64Array(buffer, address, length)
+      : new Int32Array(buffer, address, length);
   }
 
   /** The address of at least `bytes` bytes, the same memory for every call under one name. Not cleared. */

@@ -3,8 +3,9 @@
  * training: sums of products in neighbouring vectors, which V8 may join into wider ones, and what comes after them
  * in a network.
  */
-import { ModuleBuilder, setV8Flag, type WebAssemblyEngine } from "./encoder/index.ts";
+import { type AddressType, ModuleBuilder, setV8Flag, type WebAssemblyEngine } from "./encoder/index.ts";
 import { multiplyAdd } from "./runtime.ts";
+import { SharedMemory } from "./sharedMemory.ts";
 
 /** Products in a sum. */
 const depth = 96;
@@ -22,9 +23,9 @@ const places = {
 /** V8 would give a module of the same bytes the code that it made before, with other flags. */
 let checks = 0;
 
-function checkModule(fused: boolean): ModuleBuilder {
+function checkModule(fused: boolean, address: AddressType): ModuleBuilder {
   const module = new ModuleBuilder(`selfCheck${++checks}`);
-  module.importMemory("env", "memory", { initial: 1, maximum: 1, shared: true });
+  module.importMemory("env", "memory", { initial: 1, maximum: 1, shared: true, address });
   const params = { x: "i32", y: "i32", sums: "i32", rectified: "i32", depth: "i32" } as const;
   module.func("check", { params }, (f, { x, y, sums, rectified, depth }) => {
     const { i32, f32x4, v128 } = f;
@@ -48,10 +49,16 @@ function checkModule(fused: boolean): ModuleBuilder {
  * Whether the engine computes what it should. The numbers are whole and small, so that no rounding is involved and
  * any difference is an error.
  *
+ * @param address the type of the memory's addresses
  * @param optimise true to have the check compiled by V8's optimising compiler, where its experiments are
  */
-export function selfCheck(engine: WebAssemblyEngine, fused: boolean, optimise: boolean): boolean {
-  const memory = new engine.Memory({ initial: 1, maximum: 1, shared: true });
+export function selfCheck(
+  engine: WebAssemblyEngine,
+  fused: boolean,
+  optimise: boolean,
+  address: AddressType = "i32",
+): boolean {
+  const { memory } = new SharedMemory(engine, 1, address);
   const numbers = new Float32Array(memory.buffer);
   const x = Array.from({ length: depth }, (_, k) => ((k * 7) % 13) - 6);
   const y = Array.from({ length: depth * lanes }, (_, i) => ((i * 5) % 17) - 8);
@@ -59,7 +66,7 @@ export function selfCheck(engine: WebAssemblyEngine, fused: boolean, optimise: b
   numbers.set(y, places.y / 4);
   if (optimise) setV8Flag("--no-liftoff");
   try {
-    const module = new engine.Module(checkModule(fused).encode());
+    const module = new engine.Module(checkModule(fused, address).encode());
     const { check } = new engine.Instance(module, { env: { memory } }).exports;
     if (typeof check !== "function") return false;
     check(places.x, places.y, places.sums, places.rectified, depth);

@@ -8,11 +8,14 @@
  */
 import { bytesPerElement, type DType, type TypedArray } from "../../dtype.ts";
 import type { HostMemory } from "../hostMemory.ts";
-import type { WasmMemory, WebAssemblyEngine } from "./encoder/index.ts";
+import { warnOnce } from "../warnOnce.ts";
+import { type AddressType, hasMemory64, type WasmMemory, type WebAssemblyEngine } from "./encoder/index.ts";
 
 const pageBytes = 65536;
-/** 4 GiB, all that 32-bit addresses reach. */
-export const maxPages = 65536;
+/** 4 GiB, all that 32-bit addresses reach, and 16 GiB, the most that V8 gives with 64-bit ones. */
+export const maxPages: Readonly<Record<AddressType, number>> = { i32: 65536, i64: 262_144 };
+/** Kernels reach places inside a tensor by offsets of 32 bits with a sign, also where addresses have 64. */
+const largestTensor = 2 ** 31;
 /** A cache line: no two tensors share one, and 16-byte vectors are aligned. */
 const alignment = 64;
 /** Kernels may read so far beyond the end of a tensor, into whatever lies there, and ignore what they read. */
@@ -63,10 +66,13 @@ const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} Mi
 
 export class SharedMemory implements HostMemory {
   readonly memory: WasmMemory;
+  /** The type of its addresses. */
+  readonly address: AddressType;
   pooledBytes = 0;
   readonly #free = new Map<number, number[]>();
   /** What was left when free blocks were joined, by address. */
   #spans: Span[] = [];
+  readonly #engine: WebAssemblyEngine;
   readonly #maximumPages: number;
   /** By address, the arrays that were made last, the latest first: networks that take turns want different ones. */
   readonly #lastArrays = new Map<number, MadeArray[]>();
@@ -80,11 +86,20 @@ export class SharedMemory implements HostMemory {
   /** Address 0 stays unused: no tensor lies at a null pointer. */
   #end = alignment;
 
-  /** @param maximumPages the limit, in pages of 64 KiB */
-  constructor(engine: WebAssemblyEngine, maximumPages = maxPages) {
-    this.#maximumPages = maximumPages;
-    const initial = Math.min(growthPages, maximumPages);
-    this.memory = new engine.Memory({ initial, maximum: maximumPages, shared: true });
+  /**
+   * @param maximumPages the limit, in pages of 64 KiB; by default the most that the addresses reach
+   * @param address "i64" for addresses of 64 bits, which not every engine has
+   */
+  constructor(engine: WebAssemblyEngine, maximumPages?: number, address: AddressType = "i32") {
+    this.#engine = engine;
+    this.#maximumPages = maximumPages ?? maxPages[address];
+    this.address = address;
+    const [initial, maximum] = [Math.min(growthPages, this.#maximumPages), this.#maximumPages];
+    this.memory = new engine.Memory(
+      address === "i64"
+        ? { initial: BigInt(initial), maximum: BigInt(maximum), shared: true, address }
+        : { initial, maximum, shared: true },
+    );
   }
 
   get reservedBytes(): number {
@@ -93,6 +108,18 @@ export class SharedMemory implements HostMemory {
 
   get limitBytes(): number {
     return this.#maximumPages * pageBytes;
+  }
+
+  get addressBits(): 32 | 64 {
+    return this.address === "i64" ? 64 : 32;
+  }
+
+  get remedy(): string | undefined {
+    if (this.address === "i64" || !hasMemory64(this.#engine)) return undefined;
+    return (
+      "or give the backend 64-bit memory, up to 16 GiB, in which kernels run slower: " +
+      "createCpuBackend({ memory64: true }) or GRADWEAVE_MEMORY64=1"
+    );
   }
 
   allocate(dtype: DType, length: number): TypedArray {
@@ -141,10 +168,18 @@ export class SharedMemory implements HostMemory {
     this.pooledBytes += size;
   }
 
-  /** True when the array lies in this memory, so that a kernel can be given its address. */
-  holds({ buffer }: TypedArray): boolean {
+  /** True when the array lies in this memory, where kernels reach all of it, so that one can be given its address. */
+  holds({ buffer, byteLength }: TypedArray): boolean {
+    if (byteLength >= largestTensor && this.address === "i64") {
+      warnOnce(
+        "a tensor of 2 GiB or more, which 64-bit memory has room for, goes through plain loops, many times slower; " +
+          "a smaller batch keeps every tensor below",
+      );
+      return false;
+    }
     if (buffer === this.#lastBuffer) return true;
-    if (!this.#buffers.has(buffer)) return false;
+    // Kernels make arrays of their own on the newest, which may be newer than any that `allocate` has seen.
+    if (buffer !== this.memory.buffer && !this.#buffers.has(buffer)) return false;
     this.#lastBuffer = buffer;
     return true;
   }
@@ -156,7 +191,8 @@ export class SharedMemory implements HostMemory {
     const room = this.#maximumPages - pages;
     if (missing > room) return false;
     try {
-      this.memory.grow(Math.min(room, Math.max(missing, growthPages)));
+      const more = Math.min(room, Math.max(missing, growthPages));
+      this.memory.grow(this.address === "i64" ? BigInt(more) : more);
       return true;
     } catch {
       // The system refuses before the limit is reached.

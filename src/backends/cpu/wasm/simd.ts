@@ -12,6 +12,7 @@ import type { BackendInfo, EngineFlag, SimdLevel } from "../../backend.ts";
 import { SettingError } from "../settingError.ts";
 import { warnOnce } from "../warnOnce.ts";
 import {
+  type AddressType,
   enableRelaxedSimd,
   type RelaxedSimd,
   relaxedSimdFlag,
@@ -37,6 +38,8 @@ export interface SimdSetup {
 export interface SimdOptions {
   /** False sets no experimental V8 flag. Default: true, unless GRADWEAVE_V8_FLAGS is `off`. */
   readonly v8Flags?: boolean;
+  /** The type of the memory's addresses. V8 makes no wider vectors of what it loads from "i64". Default "i32". */
+  readonly address?: AddressType;
   /** Replaces the self-check. */
   readonly check?: typeof selfCheck;
 }
@@ -57,15 +60,15 @@ function canRevectorise(): boolean {
 /** Decides, for an engine that has SIMD and shared memory. */
 export function setUpSimd(
   engine: WebAssemblyEngine,
-  { v8Flags = areFlagsWanted(), check = selfCheck }: SimdOptions = {},
+  { v8Flags = areFlagsWanted(), address = "i32", check = selfCheck }: SimdOptions = {},
 ): SimdSetup {
   const relaxedSimd = enableRelaxedSimd({ v8Flags });
   const states = new Map<string, EngineFlag["state"]>();
   if (relaxedSimd === "by flag") states.set(relaxedSimdFlag, "accepted");
-  if (canRevectorise())
+  if (canRevectorise() && address === "i32")
     states.set(revectorizeFlag, v8Flags && setV8Flag(revectorizeFlag) ? "accepted" : "refused");
   let fused = relaxedSimd === "built in" || relaxedSimd === "by flag";
-  const passes = () => check(engine, fused, v8Flags);
+  const passes = () => check(engine, fused, v8Flags, address);
 
   let passed = passes();
   const dropped: string[] = [];

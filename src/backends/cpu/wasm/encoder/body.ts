@@ -11,6 +11,7 @@ import { ByteWriter } from "./bytes.ts";
 import { isConstantValue, writeConstant } from "./constants.ts";
 import { controlOpcodes, type ValueType } from "./opcodes.ts";
 import { Constant, Expression, type Instruction, Local, type Operand } from "./values.ts";
+import { narrowing } from "./wide.ts";
 
 /** A block or loop that is open while its body runs: what `br` and `brIf` go to. */
 export class Label {
@@ -41,6 +42,8 @@ export function withIndex(opcode: number, index: number): readonly number[] {
 export class FunctionBody {
   /** The function's name, which starts every error. */
   readonly name: string;
+  /** Whether the module is on a 64-bit memory, where an "i32" has 64 bits: see `wide.ts`. */
+  readonly wide: boolean;
   /** Parameters first. */
   readonly locals: Local<ValueType>[] = [];
   readonly code = new ByteWriter(4096);
@@ -49,8 +52,9 @@ export class FunctionBody {
   private openCount = 0;
   private finished = false;
 
-  constructor(name: string) {
+  constructor(name: string, wide = false) {
     this.name = name;
+    this.wide = wide;
   }
 
   addLocal<T extends ValueType>(type: T, name: string): Local<T> {
@@ -179,16 +183,26 @@ export class FunctionBody {
     });
   }
 
-  private write({ code, takes, operands }: Instruction): void {
+  /** @param narrow whether the result is wanted before it is extended */
+  private write({ code, takes, operands, forms, extend }: Instruction, narrow = false): void {
     operands.forEach((operand, index) => {
+      const form = forms?.[index];
       const type = takes[index];
-      if (operand instanceof Expression) this.write(operand.instruction);
-      else if (operand instanceof Constant) this.code.bytes(operand.code);
+      if (operand instanceof Expression) {
+        const isNarrow = form !== undefined && operand.instruction.extend !== undefined;
+        this.write(operand.instruction, isNarrow);
+        if (isNarrow) return;
+      } else if (operand instanceof Constant) this.code.bytes(operand.code);
       else if (operand instanceof Local) {
         this.code.byte(controlOpcodes["local.get"]);
         this.code.u32(operand.index);
-      } else if (type) writeConstant(this.code, type, operand);
+      } else if (type) {
+        writeConstant(this.code, type, operand, this.wide && form === undefined);
+        return;
+      }
+      if (form !== undefined) this.code.bytes(narrowing[form]);
     });
     this.code.bytes(code);
+    if (extend !== undefined && !narrow) this.code.byte(extend);
   }
 }

@@ -32,8 +32,12 @@ export function isConstantValue(type: ValueType, value: unknown): value is Const
   return type !== "i32" || (Number.isInteger(value) && value >= -0x8000_0000 && value <= 0xffff_ffff);
 }
 
-/** Writes a constant that is of the type. */
-export function writeConstant(writer: ByteWriter, type: ValueType, value: ConstantValue): void {
+/** Writes a constant that is of the type; an i32 of a module on a 64-bit memory (`wide`) as 64 bits. */
+export function writeConstant(writer: ByteWriter, type: ValueType, value: ConstantValue, wide = false): void {
+  if (wide && type === "i32" && typeof value === "number") {
+    writeConstant(writer, "i64", BigInt(value | 0));
+    return;
+  }
   writer.instruction(opcodes[`${type}.const`]);
   if (typeof value === "bigint") writer.i64(value);
   else if (typeof value !== "number")
@@ -43,8 +47,8 @@ export function writeConstant(writer: ByteWriter, type: ValueType, value: Consta
   else writer.f64(value);
 }
 
-export function constantCode(type: ValueType, value: ConstantValue): Uint8Array {
+export function constantCode(type: ValueType, value: ConstantValue, wide = false): Uint8Array {
   const writer = new ByteWriter(18);
-  writeConstant(writer, type, value);
+  writeConstant(writer, type, value, wide);
   return writer.written();
 }

@@ -2,6 +2,7 @@
 import type { FunctionBody } from "./body.ts";
 import { ByteWriter } from "./bytes.ts";
 import { type OpcodeRow, opcodes, type ValueType } from "./opcodes.ts";
+import type { NarrowForm } from "./wide.ts";
 
 export interface Encoding {
   readonly name: string;
@@ -14,6 +15,9 @@ export interface Encoding {
   /** log2 of the natural alignment in bytes, for an access to memory. */
   readonly alignment: number | undefined;
   readonly lanes: { readonly below: number; readonly count: number } | undefined;
+  /** Set by `widen`: what is done to operands first, and the opcode that extends the result. */
+  readonly forms?: readonly (NarrowForm | undefined)[];
+  readonly extend?: number;
 }
 
 function isValueType(word: string): word is ValueType {
@@ -39,6 +43,14 @@ function readRow([name, row]: readonly [string, OpcodeRow]): Encoding {
 }
 
 export const encodings: readonly Encoding[] = Object.entries(opcodes).map(readRow);
+
+const byName: ReadonlyMap<string, Encoding> = new Map(encodings.map((encoding) => [encoding.name, encoding]));
+
+export function encodingOf(name: keyof typeof opcodes): Encoding {
+  const encoding = byName.get(name);
+  if (!encoding) throw new Error(`the table has no instruction ${name}`);
+  return encoding;
+}
 
 /** How many immediates its method takes. */
 export function immediateCount({ alignment, lanes }: Encoding): number {

@@ -6,7 +6,7 @@
  * 2023; Node 20's V8 has it behind a flag, which counts for everything compiled later, in workers too. It rounds once
  * where mul and add round twice, so results differ in the last bit from engines without it, and it can be refused.
  */
-import { type WebAssemblyEngine, webAssembly } from "./engine.ts";
+import { type AddressType, type WebAssemblyEngine, webAssembly } from "./engine.ts";
 import { ModuleBuilder } from "./module.ts";
 
 export interface WasmFeatures {
@@ -38,9 +38,9 @@ function relaxedSimdProbe(): ModuleBuilder {
   return module;
 }
 
-function threadsProbe(): ModuleBuilder {
+function threadsProbe(address: AddressType): ModuleBuilder {
   const module = new ModuleBuilder();
-  module.importMemory("env", "memory", { initial: 1, maximum: 1, shared: true });
+  module.importMemory("env", "memory", { initial: 1, maximum: 1, shared: true, address });
   module.func("probe", { params: { at: "i32" }, result: "i32" }, (f, { at }) => f.i32.atomic.rmw.add(at, 1));
   return module;
 }
@@ -51,8 +51,13 @@ export function wasmFeatures(engine: WebAssemblyEngine | undefined = webAssembly
   return {
     simd: has(simdProbe),
     relaxedSimd: has(relaxedSimdProbe),
-    threads: has(threadsProbe) && typeof SharedArrayBuffer !== "undefined",
+    threads: has(() => threadsProbe("i32")) && typeof SharedArrayBuffer !== "undefined",
   };
+}
+
+/** Whether memory may have 64-bit addresses. Not among the features above, which every start asks for. */
+export function hasMemory64(engine: WebAssemblyEngine | undefined = webAssembly): boolean {
+  return engine?.validate(threadsProbe("i64").encode()) ?? false;
 }
 
 /** The V8 flag behind which older engines have fused multiply-add. */

@@ -16,9 +16,11 @@
  * Blocks have no results: a value that leaves a block is assigned to a local, which costs nothing once compiled.
  */
 import { type FunctionBody, type Label, withIndex } from "./body.ts";
+import { encode, encodingOf } from "./encodings.ts";
 import { type Instructions, withInstructions } from "./instructions.ts";
-import { controlOpcodes, opcodes, type ValueType } from "./opcodes.ts";
+import { controlOpcodes, type ValueType } from "./opcodes.ts";
 import type { Expression, Local, Operand, Reusable, Typed } from "./values.ts";
+import { type NarrowForm, widen } from "./wide.ts";
 
 export type ParameterTypes = Readonly<Record<string, ValueType>>;
 
@@ -31,6 +33,18 @@ export interface FunctionHandle<Parameters extends ParameterTypes, Result extend
 }
 
 export type FunctionBuilder = ControlFlow & Instructions;
+
+/** What loops count with. */
+const integers = {
+  "i32.add": encodingOf("i32.add"),
+  "i32.lt_s": encodingOf("i32.lt_s"),
+  "i32.lt_u": encodingOf("i32.lt_u"),
+} as const;
+const wideIntegers: typeof integers = {
+  "i32.add": widen(integers["i32.add"]),
+  "i32.lt_s": widen(integers["i32.lt_s"]),
+  "i32.lt_u": widen(integers["i32.lt_u"]),
+};
 
 /** The type of a block without parameters and results. */
 const noValues = 0x40;
@@ -54,6 +68,27 @@ export class ControlFlow {
     const local = this.local(value.type, name);
     local.set(value);
     return local;
+  }
+
+  /** What `word` reads are apart: 4 bytes, on a 64-bit memory 8. */
+  get wordBytes(): number {
+    return this.body.wide ? 8 : 4;
+  }
+
+  /**
+   * Reads an integer that may be an address, from a table that JavaScript has written: word number `index` from
+   * `table` on. On a 64-bit memory it is an f64 there, which JavaScript writes faster than a bigint.
+   */
+  word(table: Reusable<"i32">, index: number): Expression<"i32"> {
+    const { body, wordBytes } = this;
+    const load = encodingOf(body.wide ? "f64.load" : "i32.load");
+    const { name, takes } = load;
+    const code = encode(load, [wordBytes * index], body);
+    const instruction = { name, code, takes, operands: [table] };
+    if (!body.wide) return body.expression("i32", instruction);
+    const { code: truncation } = encodingOf("i64.trunc_sat_f64_s");
+    const operands = [body.expression("f64", instruction)];
+    return body.expression("i32", { name: "word", code: truncation, takes: ["f64"], operands });
   }
 
   /** Runs once; a branch to its label leaves it. */
@@ -121,7 +156,10 @@ export class ControlFlow {
 
   brIf(label: Label, condition: Operand<"i32">): void {
     const code = withIndex(controlOpcodes.br_if, this.body.depthOf(label, "br_if"));
-    this.body.statement({ name: "br_if", code, takes: ["i32"], operands: [condition] });
+    this.body.statement({
+      ...{ name: "br_if", code, takes: ["i32"], operands: [condition] },
+      forms: this.conditionAt(0),
+    });
   }
 
   /** Leaves the function, with its result if it has one. */
@@ -160,6 +198,7 @@ export class ControlFlow {
       code: [controlOpcodes.select],
       takes: [then.type, then.type, "i32"],
       operands: [then, otherwise, condition],
+      forms: this.conditionAt(2),
     });
   }
 
@@ -185,17 +224,17 @@ export class ControlFlow {
   }
 
   private integer(
-    name: "i32.add" | "i32.lt_s" | "i32.lt_u",
+    name: keyof typeof integers,
     left: Operand<"i32">,
     right: Operand<"i32">,
   ): Expression<"i32"> {
-    const [, opcode] = opcodes[name];
-    return this.body.expression("i32", {
-      name,
-      code: [opcode],
-      takes: ["i32", "i32"],
-      operands: [left, right],
-    });
+    const { code, takes, extend } = (this.body.wide ? wideIntegers : integers)[name];
+    return this.body.expression("i32", { name, code, takes, operands: [left, right], extend });
+  }
+
+  /** What is done to the condition among an instruction's operands. */
+  private conditionAt(index: number): readonly (NarrowForm | undefined)[] | undefined {
+    return this.body.wide ? [...Array<undefined>(index), "truth"] : undefined;
   }
 
   private stepping(i: Local<"i32">, step: Reusable<"i32">, inside: () => void): () => void {
@@ -211,7 +250,14 @@ export class ControlFlow {
     inside: (label: Label) => void,
   ): void {
     const code = [controlOpcodes[kind], noValues];
-    const label = this.body.open(kind, { name: kind, code, takes: operands.map(() => "i32"), operands });
+    const forms = operands.length > 0 ? this.conditionAt(0) : undefined;
+    const label = this.body.open(kind, {
+      name: kind,
+      code,
+      takes: operands.map(() => "i32"),
+      operands,
+      forms,
+    });
     inside(label);
     this.body.close(label);
   }

@@ -1,8 +1,15 @@
 /** The WebAssembly encoder: what kernels are written with. Start at `module.ts`. */
 export type { Label } from "./body.ts";
-export { type WasmMemory, type WasmModule, type WebAssemblyEngine, webAssembly } from "./engine.ts";
+export {
+  type AddressType,
+  type WasmMemory,
+  type WasmModule,
+  type WebAssemblyEngine,
+  webAssembly,
+} from "./engine.ts";
 export {
   enableRelaxedSimd,
+  hasMemory64,
   type RelaxedSimd,
   relaxedSimdFlag,
   setV8Flag,

@@ -13,6 +13,7 @@ import { type ConstantValues, constantCode, constantSources, isConstantValue } f
 import { type Encoding, encode, encodings, immediateCount } from "./encodings.ts";
 import type { OpcodeRow, opcodes, ValueType } from "./opcodes.ts";
 import { Constant, type Expression, type Operand } from "./values.ts";
+import { widen } from "./wide.ts";
 
 /** "a b" as ["a", "b"]. */
 type Words<Text extends string> = Text extends ""
@@ -64,35 +65,48 @@ function isOperand(value: Argument): value is Operand<ValueType> {
 }
 
 function apply(body: FunctionBody, encoding: Encoding, given: readonly Argument[]): unknown {
-  const { name, takes, gives, isConstant } = encoding;
+  const { name, takes, gives, isConstant, forms, extend } = encoding;
   if (isConstant && gives) {
     const [value] = given;
     if (given.length !== 1 || !isConstantValue(gives, value))
       body.fail(name, `is made from ${constantSources[gives]}, got (${given.join(", ")})`);
-    return new Constant(gives, constantCode(gives, value));
+    return new Constant(gives, constantCode(gives, value, body.wide));
   }
   const most = takes.length + immediateCount(encoding);
   if (given.length > most) body.fail(name, `has ${most} operands and immediates, got ${given.length}`);
   const operands = given.slice(0, takes.length).filter(isOperand);
   const code = encode(encoding, given.slice(takes.length), body);
-  const instruction = { name, code, takes, operands };
+  const instruction = { name, code, takes, operands, forms, extend };
   return gives ? body.expression(gives, instruction) : body.statement(instruction);
 }
 
 /** The table by namespace: `i32.atomic.rmw.add` is `add` in `rmw` in `atomic` in `i32`. */
 type Namespace = Map<string, Namespace | Encoding>;
 
-const root: Namespace = new Map();
-for (const encoding of encodings) {
-  const path = encoding.name.split(".");
-  const own = path.pop() ?? encoding.name;
-  const namespace = path.reduce((outer, name) => {
-    const known = outer.get(name);
-    const inner: Namespace = known instanceof Map ? known : new Map();
-    outer.set(name, inner);
-    return inner;
-  }, root);
-  namespace.set(own, encoding);
+function byNamespace(list: readonly Encoding[]): Namespace {
+  const root: Namespace = new Map();
+  for (const encoding of list) {
+    const path = encoding.name.split(".");
+    const own = path.pop() ?? encoding.name;
+    const namespace = path.reduce((outer, name) => {
+      const known = outer.get(name);
+      const inner: Namespace = known instanceof Map ? known : new Map();
+      outer.set(name, inner);
+      return inner;
+    }, root);
+    namespace.set(own, encoding);
+  }
+  return root;
+}
+
+const root = byNamespace(encodings);
+/** The table for modules on a 64-bit memory, made when the first is written. */
+let wideRoot: Namespace | undefined;
+
+function rootFor({ wide }: FunctionBody): Namespace {
+  if (!wide) return root;
+  wideRoot ??= byNamespace(encodings.map(widen));
+  return wideRoot;
 }
 
 /** Adds the instructions of a namespace to an object; inner namespaces when they are first read, most never are. */
@@ -116,7 +130,7 @@ function addInstructions(target: object, namespace: Namespace, body: FunctionBod
 
 /** Gives the object all instructions of the table, writing into one function. */
 export function withInstructions<T extends object>(target: T, body: FunctionBody): T & Instructions {
-  addInstructions(target, root, body);
+  addInstructions(target, rootFor(body), body);
   // The loop over the rows built what the types above compute from the same rows.
   return target as T & Instructions;
 }

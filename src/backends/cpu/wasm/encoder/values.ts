@@ -7,6 +7,7 @@
  */
 import type { FunctionBody } from "./body.ts";
 import type { ValueType } from "./opcodes.ts";
+import type { NarrowForm } from "./wide.ts";
 
 /** JavaScript's own numbers as operands. A vector has no literal: `f.v128.const(Float32Array.of(1, 2, 3, 4))`. */
 type Literal<T extends ValueType> = T extends "i64" ? bigint : T extends "v128" ? never : number;
@@ -26,6 +27,9 @@ export interface Instruction {
   readonly code: ArrayLike<number>;
   readonly takes: readonly ValueType[];
   readonly operands: readonly Operand<ValueType>[];
+  /** On a 64-bit memory: what is done to operands first, and the opcode that extends the result to 64 bits. */
+  readonly forms?: readonly (NarrowForm | undefined)[] | undefined;
+  readonly extend?: number | undefined;
 }
 
 /** An instruction with a result, built and not yet in the code. */

@@ -53,7 +53,7 @@ function compile(
   const params = { begin: "i32", end: "i32", scratch: "i32", table: "i32", numbers: "i32" } as const;
   module.func("assignAll", { params }, (f, { begin, end, table, numbers }) => {
     const { i32, v128 } = f;
-    const rowBytes = floatBytes * rowWords(operands);
+    const rowBytes = f.wordBytes * rowWords(operands);
     const [item, start, left] = ["item", "start", "left"].map((name) => f.local("i32", name));
     const pointers = Array.from({ length: operands }, (_, i) => f.local("i32", `operand${i}`));
     let words = 0;
@@ -96,14 +96,14 @@ function compile(
 
     f.forRange(item, begin, end, 1, () => {
       f.while(
-        () => i32.ge_s(item, i32.load(table, rowBytes)),
+        () => i32.ge_s(item, f.word(table, rowWords(operands))),
         () => table.set(i32.add(table, rowBytes)),
       );
-      start.set(i32.mul(i32.sub(item, i32.load(table)), chunk));
-      left.set(i32.sub(i32.load(table, floatBytes), start));
+      start.set(i32.mul(i32.sub(item, f.word(table, 0)), chunk));
+      left.set(i32.sub(f.word(table, 1), start));
       left.set(f.select(left, chunk, i32.lt_s(left, chunk)));
       for (const [i, pointer] of pointers.entries())
-        pointer.set(i32.add(i32.load(table, floatBytes * (2 + i)), i32.shl(start, 2)));
+        pointer.set(i32.add(f.word(table, 2 + i), i32.shl(start, 2)));
       f.while(() => i32.ge_s(left, 4 * unrolled), whole(unrolled));
       f.while(() => i32.ge_s(left, 4), whole(1));
       f.if(left, () => storePart(f, pointers, compute(0), left));
@@ -184,10 +184,11 @@ export function assignAllKernels(runtime: WasmRuntime, fallback: AssignAllKernel
       const numbers = program.numbers.flatMap((each) =>
         each.map((number) => evaluate(number, [], parameters)),
       );
-      const table = runtime.scratch("assignAll table", floatBytes * (words.length + numbers.length));
+      const tableBytes = runtime.wordBytes * words.length;
+      const table = runtime.scratch("assignAll table", tableBytes + floatBytes * numbers.length);
       const { buffer } = runtime.memory.memory;
-      const numbersAt = table + floatBytes * words.length;
-      new Int32Array(buffer, table, words.length).set(words);
+      const numbersAt = table + tableBytes;
+      runtime.wordsAt(table, words.length).set(words);
       new Float32Array(buffer, numbersAt, numbers.length).set(numbers);
       runtime.forRange(program.run, items, [table, numbersAt], { grain: grainOf(nanosecondsPerChunk) });
     },

@@ -68,9 +68,11 @@ export function pointwiseKernel(
   /** Null where the expression cannot be printed. */
   const programs = new WeakMap<Expression, Program | null>();
   const { memory } = runtime;
-  const table = runtime.scratch("pointwise table", floatBytes * tableWords);
-  const integers = new Int32Array(memory.memory.buffer, table, tableWords);
-  const floats = new Float32Array(memory.memory.buffer, table, tableWords);
+  const table = runtime.scratch("pointwise table", runtime.wordBytes * tableWords);
+  const integers = runtime.wordsAt(table, tableWords);
+  // Each in a word of its own, of which it may be only the beginning.
+  const floatStep = runtime.wordBytes / floatBytes;
+  const floats = new Float32Array(memory.memory.buffer, table, floatStep * tableWords);
   // A call takes half a microsecond: what it needs is kept from one to the next instead of being made anew.
   const axes = new AxisCollapser();
   const args = [table, 0, 0];
@@ -153,7 +155,7 @@ export function pointwiseKernel(
     }
     const { numbers, pace } = program;
     for (let i = 0; i < numbers.length; i++)
-      floats[layout.parameters + i] = evaluate(numbers[i], [], attributes.parameters);
+      floats[floatStep * (layout.parameters + i)] = evaluate(numbers[i], [], attributes.parameters);
     const segments = Math.ceil(columns / pace.segment);
     args[1] = segments;
     args[2] = floatBytes * pace.segment;

@@ -54,11 +54,11 @@ function printLoops(
   const { i32, v128 } = f;
   const { rank, isBroadcast, isByte, parameterCount } = pattern;
   const layout = tableLayout(pattern);
-  const word = (index: number) => i32.load(table, floatBytes * index);
+  const word = (index: number) => f.word(table, index);
   const numbers = (count: number) => Array.from({ length: count }, (_, i) => i);
   const pointers = numbers(layout.operands).map((i) => f.let(word(i), `pointer${i}`));
   const parameters = numbers(parameterCount).map((i) =>
-    f.let(v128.load32_splat(table, floatBytes * (layout.parameters + i)), `parameter${i}`),
+    f.let(v128.load32_splat(table, f.wordBytes * (layout.parameters + i)), `parameter${i}`),
   );
   const splats = isBroadcast.map((_, i) => f.local("v128", `splat${i}`));
   const rowBytes = f.let(i32.shl(word(layout.shape + rank - 1), 2), "rowBytes");

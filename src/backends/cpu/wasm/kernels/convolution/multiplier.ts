@@ -16,7 +16,7 @@ import { definePackPanels } from "./panels.ts";
 import { makePlan, type Plan } from "./plan.ts";
 import { PlanCache } from "./planCache.ts";
 import { defineGatheredProduct } from "./product.ts";
-import { floatBytes, writeIntegers } from "./record.ts";
+import { floatBytes, writeIntegers, writeWords } from "./record.ts";
 import { bytesOf, forwardProduct, inputGradientProducts, type WeightedProduct } from "./sizes.ts";
 import { planSquareProduct, type SquareProductPlan } from "./squareProductPlan.ts";
 import { SquareRunner } from "./squareRunner.ts";
@@ -249,7 +249,7 @@ export class Multiplier {
     for (const { plan } of gathered)
       panelOffsets.push(panelOffsets[panelOffsets.length - 1] + panelBytesOf(plan));
     const entries = gathered.flatMap(({ plan, first }, i) => [plan.address, panelOffsets[i], first]);
-    return { plans, phases: { plans: gathered, table: writeIntegers(this.#runtime, entries), panelOffsets } };
+    return { plans, phases: { plans: gathered, table: writeWords(this.#runtime, entries), panelOffsets } };
   }
 
   /** Packs the weights of every group, then multiplies item by item. Strides of the weights in bytes. */

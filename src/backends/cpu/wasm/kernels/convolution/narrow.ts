@@ -195,11 +195,11 @@ export function defineNarrowProduct(
       f.forRange(phase, 0, p.phases, 1, () => {
         f.call(narrowProduct, {
           ...{ begin: item, end: i32.add(item, 1), scratch: p.scratch, source: p.source, coefficients: 0 },
-          plan: i32.load(entry),
-          panels: i32.add(p.panels, i32.load(entry, floatBytes)),
-          target: i32.add(p.target, i32.load(entry, 2 * floatBytes)),
+          plan: f.word(entry, 0),
+          panels: i32.add(p.panels, f.word(entry, 1)),
+          target: i32.add(p.target, f.word(entry, 2)),
         });
-        entry.set(i32.add(entry, 3 * floatBytes));
+        entry.set(i32.add(entry, 3 * f.wordBytes));
       });
     });
   });
