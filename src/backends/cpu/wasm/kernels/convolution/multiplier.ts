@@ -76,7 +76,7 @@ function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string
   const prepare = definePrepare(module, shape, copyRow, normRelu, copyNormed, touch);
   const packSliver = definePackSliver(module, shape);
   definePackPanels(module);
-  defineGatheredProduct(module, shape, prepare, packSliver, normRelu);
+  defineGatheredProduct(module, shape, prepare, packSliver, normRelu, touch);
   defineNarrowProduct(module, shape, prepare, copyRow);
   defineJoinPlanes(module, copyRow);
   const packRows = definePackRows(module, shape, {

@@ -6,6 +6,13 @@ import { planLayout } from "./plan.ts";
 import { floatBytes } from "./record.ts";
 import { columnsOf, defineProductTile, type TileShape, tileRows } from "./tile.ts";
 import { tileLayout } from "./tileTable.ts";
+import type { TouchRows } from "./touch.ts";
+
+/**
+ * Columns of an image read in place that are touched at a time: every channel lies in a page of its own, so that slivers
+ * wait for each of their lines. 224 to 112 channels on 56 x 56 gain 2 %.
+ */
+const touchedColumns = 64;
 
 /** Reads fields of a plan into locals. */
 export function planFields<Name extends (typeof planLayout.fields)[number]>(
@@ -64,6 +71,7 @@ export function defineGatheredProduct(
   prepare: PrepareImage,
   packSliver: PackSliver,
   normRelu: NormRelu,
+  touch: TouchRows,
 ): void {
   const width = columnsOf(shape);
   const [firstBlock, addBlock] = [defineBlock(module, shape, false), defineBlock(module, shape, true)];
@@ -102,6 +110,7 @@ export function defineGatheredProduct(
       const [step, steps, panel, direct] = ["step", "steps", "panel", "direct"].map((name) =>
         f.local("i32", name),
       );
+      const touched = f.let(i32.const(touchedColumns), "touched");
       const [result, j, line] = [f.local("i32", "result"), f.local("i32", "j"), f.local("i32", "line")];
       const [firstColumn, lastColumn] = [f.local("i32", "firstColumn"), f.local("i32", "lastColumn")];
       const [firstPanel, lastPanel, firstResult, results] = [
@@ -165,7 +174,22 @@ export function defineGatheredProduct(
         );
         tile.set(i32.mul(i32.div_u(firstColumn, width), tileLayout.bytes(width)));
         tile.set(i32.add(tile, p.tileTable));
+        const touchColumns = () => {
+          const isFirst = i32.eqz(i32.and(i32.sub(column, firstColumn), touchedColumns - 1));
+          f.if(i32.and(i32.and(p.inPlace, i32.eq(p.imagesPerItem, 1)), isFirst), () => {
+            const left = f.let(i32.sub(lastColumn, column));
+            const count = f.let(f.select(left, touched, i32.lt_s(left, touched)));
+            f.call(touch, {
+              ...{
+                from: i32.add(base, i32.shl(column, 2)),
+                rowBytes: planLayout.load(f, plan, "sourceChannel"),
+              },
+              ...{ rows: p.depth, bytes: i32.shl(count, 2), to: scratch },
+            });
+          });
+        };
         f.forRange(column, firstColumn, lastColumn, width, () => {
+          touchColumns();
           valid.set(i32.sub(lastColumn, column));
           valid.set(f.select(valid, width, i32.lt_s(valid, width)));
           direct.set(i32.and(i32.load(tile, tileLayout.direct), i32.eq(valid, width)));
