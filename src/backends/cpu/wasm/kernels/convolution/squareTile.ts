@@ -8,8 +8,9 @@ import { pixelBytes } from "./channelsLast.ts";
 import { floatBytes } from "./record.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
 
-/** Channels of one turn of the loop. */
+/** Channels of one turn of the loop, or a multiple: with 128 bits V8 keeps what several need in too many registers. */
 export const squareSteps = 4;
+const turnOf = ({ vectors }: TileShape): number => (vectors > 2 ? squareSteps : 1);
 
 const params = { squares: "i32", squareBytes: "i32", weights: "i32", steps: "i32", sums: "i32" } as const;
 export type SquareTile = FunctionHandle<typeof params, undefined>;
@@ -23,6 +24,7 @@ export function defineSquareTile(module: ModuleBuilder, shape: TileShape, rows: 
   const name = `squares_${rows}x${columnsOf(shape)}`;
   return module.func(name, { params, exported: false }, (f, p) => {
     const { i32, v128, f32x4 } = f;
+    const turn = turnOf(shape);
     const zero = f.let(f32x4.splat(0), "zero");
     const sums = Array.from({ length: rows * vectors }, (_, i) => f.local("v128", `sum${i}`));
     for (const sum of sums) sum.set(zero);
@@ -32,8 +34,8 @@ export function defineSquareTile(module: ModuleBuilder, shape: TileShape, rows: 
     while (pointers.length < rows)
       pointers.push(f.let(i32.add(pointers[pointers.length - 1], p.squareBytes), `square${pointers.length}`));
     const end = f.let(i32.add(p.weights, i32.mul(p.steps, pixelBytes)), "end");
-    f.forPointer(p.weights, p.weights, end, pixelBytes * squareSteps, () => {
-      for (let step = 0; step < squareSteps; step++) {
+    f.forPointer(p.weights, p.weights, end, pixelBytes * turn, () => {
+      for (let step = 0; step < turn; step++) {
         for (const [v, vector] of right.entries())
           vector.set(v128.load(p.weights, pixelBytes * step + 16 * v));
         for (const [r, pointer] of pointers.entries()) {
@@ -44,7 +46,7 @@ export function defineSquareTile(module: ModuleBuilder, shape: TileShape, rows: 
           }
         }
       }
-      for (const pointer of pointers) pointer.set(i32.add(pointer, floatBytes * squareSteps));
+      for (const pointer of pointers) pointer.set(i32.add(pointer, floatBytes * turn));
     });
     for (let r = 0; r < rows; r++)
       for (let v = 0; v < vectors; v++) v128.store(p.sums, sums[r * vectors + v], pixelBytes * r + 16 * v);
