@@ -13,7 +13,7 @@ const layer = fc.record({
   inputs: fc.constantFrom(3, 4, 8, 12, 20),
   outputs: fc.constantFrom(1, 5, 8, 9, 16, 20),
   extent: fc.constantFrom(1, 4, 5, 7),
-  window: fc.constantFrom(1, 1, 3),
+  window: fc.constantFrom(1, 1, 3, 3, 5),
   stride: fc.constantFrom(1, 1, 2),
   /** Where the weights begin in their memory: at a multiple of four they may be read in place. */
   offset: fc.constantFrom(0, 3, 8),
