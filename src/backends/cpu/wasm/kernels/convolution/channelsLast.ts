@@ -1,7 +1,7 @@
 /**
- * Images with channels last, for squares.ts: sixteen channels of a pixel side by side, row by row with their margins. A
- * square's pixels are then whole vectors wherever it begins, so that nothing is computed for the margins between rows,
- * and what is transformed lies as the products read it.
+ * Images with channels last, for squareProduct.ts and squareWeights.ts, and back: sixteen channels of a pixel side by
+ * side, row by row with their margins. A square's pixels are then whole vectors wherever it begins, so that nothing is
+ * computed for the margins between rows, and what is transformed lies as the products read it.
  */
 import type { FunctionBuilder, FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { pickLanes } from "../rows.ts";

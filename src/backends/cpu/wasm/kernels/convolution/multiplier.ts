@@ -165,7 +165,7 @@ export class Multiplier {
       return makeDotsPlan(this.#runtime, this.#shape, x, gradient, weight, attributes, normed);
     });
     if ("squares" in plan) {
-      this.#squares.run(plan.squares, x, gradient, weight, coefficients);
+      this.#squares.weightGradient(plan.squares, x, gradient, weight, coefficients);
       return;
     }
     const { joinPlanes, weightGradient } = this.#functions();

@@ -68,7 +68,7 @@ export class SquareRunner {
   }
 
   /** Writes the gradient of the weight for `x`, or what `coefficients` make of it. */
-  run(
+  weightGradient(
     plan: SquareWeightsPlan,
     x: HostView,
     gradient: HostView,
