@@ -37,6 +37,12 @@ function inferMatmul([a, b]: readonly TensorType[]): TensorType {
   return { shape: [...a.shape.slice(0, -1), ...b.shape.slice(-1)], dtype: a.dtype };
 }
 
+/**
+ * Whether columns lie in memory as rows do elsewhere: transpose(weight) of a linear layer. Its gradient is made in that
+ * layout too, since turning it about afterwards took 2.5 ms for 1024 x 1000, more than all else of the layer.
+ */
+const isTurned = ({ strides }: Tensor): boolean => strides[strides.length - 2] < strides[strides.length - 1];
+
 const product: Op<MatmulAttributes> = defineOp({
   name: "matmul",
   summary: "Σₖ a[…, m, k] · b[…, k, n]",
@@ -56,7 +62,10 @@ const product: Op<MatmulAttributes> = defineOp({
   },
   gradients: [
     ({ gradient, input }) => product([gradient, transpose(input(1))], {}),
-    ({ gradient, input }) => product([transpose(input(0)), gradient], {}),
+    ({ gradient, input }) =>
+      isTurned(input(1))
+        ? transpose(product([transpose(gradient), input(0)], {}))
+        : product([transpose(input(0)), gradient], {}),
   ],
   flops: ([a], output) => 2 * sizeOf(output.shape) * a.shape[a.shape.length - 1],
   samples: () => [
