@@ -91,6 +91,31 @@ const pairBytes = 32;
 const squareParams = { from: "i32", rowBytes: "i32", to: "i32", productBytes: "i32" } as const;
 
 /**
+ * Visits the squares of all images: `pixels` is where the images begin, whose squares have `size` pixels on a side and
+ * begin two apart; transformed squares follow each other from `squares` on.
+ */
+function walkSquares(
+  f: FunctionBuilder,
+  { images, rows, columns, rowBytes, squareBytes }: Readonly<Record<keyof typeof params, Local<"i32">>>,
+  { pixels, squares, size }: { pixels: Local<"i32">; squares: Local<"i32">; size: number },
+  visit: (pixels: Local<"i32">, squares: Local<"i32">) => void,
+): void {
+  const { i32 } = f;
+  const [image, row, at, end] = ["image", "row", "at", "end"].map((name) => f.local("i32", name));
+  f.forRange(image, 0, images, 1, () => {
+    f.forRange(row, 0, rows, 1, () => {
+      end.set(i32.add(pixels, i32.mul(columns, 2 * pixelBytes)));
+      f.forPointer(at, pixels, end, 2 * pixelBytes, () => {
+        visit(at, squares);
+        squares.set(i32.add(squares, squareBytes));
+      });
+      pixels.set(i32.add(pixels, i32.shl(rowBytes, 1)));
+    });
+    if (size > 2) pixels.set(i32.add(pixels, i32.mul(rowBytes, size - 2)));
+  });
+}
+
+/**
  * Squares of `size` pixels on a side, two apart, into sixteen rows of `to`, square by square. A square has a function
  * of its own, since V8 makes no pairs of what is computed in a loop or under a condition.
  */
@@ -116,20 +141,10 @@ function defineTransform(
     }
   });
   return module.func(name, { params, exported: false }, (f, p) => {
-    const { i32 } = f;
-    const [image, row, from, end] = ["image", "row", "at", "end"].map((local) => f.local("i32", local));
-    const { rowBytes, to, productBytes } = p;
-    f.forRange(image, 0, p.images, 1, () => {
-      f.forRange(row, 0, p.rows, 1, () => {
-        end.set(i32.add(p.from, i32.mul(p.columns, 2 * pixelBytes)));
-        f.forPointer(from, p.from, end, 2 * pixelBytes, () => {
-          f.call(ofSquare, { from, rowBytes, to, productBytes });
-          to.set(i32.add(to, p.squareBytes));
-        });
-        p.from.set(i32.add(p.from, i32.shl(rowBytes, 1)));
-      });
-      p.from.set(i32.add(p.from, i32.mul(rowBytes, size - 2)));
-    });
+    const { rowBytes, productBytes } = p;
+    walkSquares(f, p, { pixels: p.from, squares: p.to, size }, (from, to) =>
+      f.call(ofSquare, { from, rowBytes, to, productBytes }),
+    );
   });
 }
 
@@ -185,19 +200,10 @@ export function defineTransformOutputs(module: ModuleBuilder): TransformSquares 
     },
   );
   return module.func("transformOutputs", { params, exported: false }, (f, p) => {
-    const { i32 } = f;
-    const [image, row, to, end] = ["image", "row", "at", "end"].map((local) => f.local("i32", local));
-    const { from, rowBytes, productBytes } = p;
-    f.forRange(image, 0, p.images, 1, () => {
-      f.forRange(row, 0, p.rows, 1, () => {
-        end.set(i32.add(p.to, i32.mul(p.columns, 2 * pixelBytes)));
-        f.forPointer(to, p.to, end, 2 * pixelBytes, () => {
-          f.call(ofSquare, { from, rowBytes, to, productBytes });
-          from.set(i32.add(from, p.squareBytes));
-        });
-        p.to.set(i32.add(p.to, i32.shl(rowBytes, 1)));
-      });
-    });
+    const { rowBytes, productBytes } = p;
+    walkSquares(f, p, { pixels: p.to, squares: p.from, size: 2 }, (to, from) =>
+      f.call(ofSquare, { from, rowBytes, to, productBytes }),
+    );
   });
 }
 
