@@ -6,9 +6,9 @@ import type { BatchLoader } from "../src/data/index.ts";
 import { defaultBackend, nn, optim, setDefaultBackend } from "../src/index.ts";
 import { checkProfile, profileSteps, renderProfile } from "../src/train/index.ts";
 import { noise } from "./support/noise.ts";
-import { softwareWebGpu } from "./support/webgpu.ts";
+import { webGpuUnderTest } from "./support/webgpu.ts";
 
-const options = softwareWebGpu();
+const options = webGpuUnderTest();
 
 /** One batch of three images of 5 x 5. */
 const loader: BatchLoader = {

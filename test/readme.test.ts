@@ -6,7 +6,7 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, describe, expect, it } from "vitest";
-import { softwareWebGpu } from "./support/webgpu.ts";
+import { webGpuUnderTest } from "./support/webgpu.ts";
 
 const root = path.resolve(import.meta.dirname, "..");
 const snippets = [
@@ -51,7 +51,7 @@ describe("README", () => {
     await expect(run(snippets[index], index)).resolves.toBeTypeOf("string");
   });
 
-  it.skipIf(!softwareWebGpu())("says which adapter computes", async () => {
+  it.skipIf(!webGpuUnderTest())("says which adapter computes", async () => {
     expect(await run(snippets[6], 6)).toMatch(/^\S.* 0\n$/);
   });
 });

@@ -2,9 +2,9 @@
 import { describe, expect, it } from "vitest";
 import { batchStatistics, mul, nn, type Tensor, tensor, updateRunningStatistics } from "../src/index.ts";
 import { noise } from "./support/noise.ts";
-import { softwareWebGpu, tensorsOnDevice } from "./support/webgpu.ts";
+import { tensorsOnDevice, webGpuUnderTest } from "./support/webgpu.ts";
 
-const options = softwareWebGpu();
+const options = webGpuUnderTest();
 
 /** Makes tensors on one backend. */
 type Make = (values: Float32Array | readonly number[], shape: readonly number[], dtype?: "i32") => Tensor;

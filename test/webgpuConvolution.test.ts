@@ -3,9 +3,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { conv2d, grad, normReluConv2d, type Tensor, tensor } from "../src/index.ts";
 import { furthest, noise } from "./support/noise.ts";
-import { softwareWebGpu, tensorsOnDevice } from "./support/webgpu.ts";
+import { tensorsOnDevice, webGpuUnderTest } from "./support/webgpu.ts";
 
-const options = softwareWebGpu();
+const options = webGpuUnderTest();
 
 const layer = fc.record({
   images: fc.constantFrom(1, 3),

@@ -29,9 +29,9 @@ import { Generator, type Tensor, tensor } from "../src/index.ts";
 import { Adam } from "../src/nn/optim/index.ts";
 import { Parameter } from "../src/nn/parameter.ts";
 import { furthest, noise } from "./support/noise.ts";
-import { softwareWebGpu, tensorsOnDevice } from "./support/webgpu.ts";
+import { tensorsOnDevice, webGpuUnderTest } from "./support/webgpu.ts";
 
-const options = softwareWebGpu();
+const options = webGpuUnderTest();
 
 const { NaN: nan, POSITIVE_INFINITY: inf } = Number;
 

@@ -21,9 +21,9 @@ import {
   randomCases,
 } from "../src/testing/opCases.ts";
 import { drawValues } from "../src/testing/values.ts";
-import { softwareWebGpu } from "./support/webgpu.ts";
+import { webGpuUnderTest } from "./support/webgpu.ts";
 
-const options = softwareWebGpu();
+const options = webGpuUnderTest();
 /** Of the random samples; another one in every run, and part of every message. */
 const seed = Math.floor(Math.random() * 2 ** 31);
 const runs = 10;

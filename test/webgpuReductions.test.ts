@@ -17,9 +17,9 @@ import {
 import { batchStatistics } from "../src/autograd/ops/batchStatistics.ts";
 import { type Tensor, tensor } from "../src/index.ts";
 import { furthest, noise, total } from "./support/noise.ts";
-import { softwareWebGpu, tensorsOnDevice } from "./support/webgpu.ts";
+import { tensorsOnDevice, webGpuUnderTest } from "./support/webgpu.ts";
 
-const options = softwareWebGpu();
+const options = webGpuUnderTest();
 
 const { NaN: nan, POSITIVE_INFINITY: inf } = Number;
 

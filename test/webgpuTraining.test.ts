@@ -26,9 +26,9 @@ import {
   zeros,
 } from "../src/index.ts";
 import { cspDenseNet, type DenseNet, densenet } from "../src/models/index.ts";
-import { softwareWebGpu } from "./support/webgpu.ts";
+import { webGpuUnderTest } from "./support/webgpu.ts";
 
-const options = softwareWebGpu();
+const options = webGpuUnderTest();
 
 /** The networks of the example, smaller images. */
 const size = {

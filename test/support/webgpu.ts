@@ -1,6 +1,7 @@
 /**
- * WebGPU for tests: the software adapter, the same on every machine. It is loaded when a file's first device is
- * opened, in that file's own process, so that tests without WebGPU pay nothing.
+ * WebGPU for tests: the software adapter, the same on every machine, unless GRADWEAVE_WEBGPU_ADAPTER names another one.
+ * It is loaded when a file's first device is opened, in that file's own process, so that tests without WebGPU pay
+ * nothing.
  */
 import { createRequire } from "node:module";
 import type { DType } from "../../src/backends/dtype.ts";
@@ -32,6 +33,15 @@ export function softwareWebGpu(): DeviceOptions | null {
     throw new Error(`GRADWEAVE_REQUIRE_WEBGPU is 1, but ${reason}`);
   console.warn(`WebGPU tests are skipped: ${reason}`);
   return null;
+}
+
+/**
+ * The options that open the adapter which GRADWEAVE_WEBGPU_ADAPTER names, so that another driver's WGSL can be held to
+ * the same tests; without it, those of `softwareWebGpu`.
+ */
+export function webGpuUnderTest(): DeviceOptions | null {
+  const adapter = process.env.GRADWEAVE_WEBGPU_ADAPTER;
+  return adapter ? { adapter } : softwareWebGpu();
 }
 
 /** Makes tensors on a device of its own. Without options, in tests that are skipped, it is there and cannot be used. */

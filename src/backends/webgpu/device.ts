@@ -14,7 +14,7 @@ export interface AdapterDescription {
   readonly architecture: string;
   /** True where a processor computes: speed says nothing about GPUs. */
   readonly software: boolean;
-  /** Whether subgroups can be used and are of four threads, all of them. */
+  /** Whether subgroups can be used and are whole quads: of four threads, eight, … */
   readonly hasQuads: boolean;
 }
 
@@ -112,7 +112,7 @@ function describe({ info, features }: GPUAdapter): AdapterDescription {
     vendor,
     architecture,
     software: info.isFallbackAdapter,
-    hasQuads: features.has("subgroups") && info.subgroupMinSize === 4 && info.subgroupMaxSize === 4,
+    hasQuads: features.has("subgroups") && info.subgroupMinSize >= 4,
   };
 }
 

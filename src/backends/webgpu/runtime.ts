@@ -61,7 +61,7 @@ const dtypeLetters: Readonly<Record<DType, string>> = { f32: "f", f64: "d", i32:
 export interface AdapterTraits {
   /** How many threads keep the device busy: a sum is shared among so many, and not among more. */
   readonly usefulThreads: number;
-  /** Whether four neighbouring threads are a subgroup of their own that runs as one vector of the processor. */
+  /** Whether four neighbouring threads are a quad whose numbers lie in one vector of the processor. */
   readonly quads: boolean;
   /** Whether threads run through all branches, masked, also where none of them takes one. */
   readonly runsEveryBranch: boolean;

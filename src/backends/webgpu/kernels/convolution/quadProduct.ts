@@ -1,6 +1,6 @@
 /**
- * The product that a convolution is, for adapters whose subgroups are four threads and one vector of the processor:
- * software adapters. There a load takes as long as a dozen multiply-adds, whatever the four threads load: each part of
+ * The product that a convolution is, for adapters whose subgroups are vectors of the processor, of four threads or a
+ * multiple: software adapters. There a load takes as long as a dozen multiply-adds, whatever the four threads load: each part of
  * a vector is gathered thread by thread. So no two of the four load the same number. Each has a stretch of a row of its
  * own, and one in four of the channels' weights; the quad functions, one instruction each, hand the weights round, so
  * that thread t first sums channel t, then channel t ^ 1, t ^ 2 and t ^ 3. Images and weights are read where they lie,

@@ -1,5 +1,5 @@
 /**
- * The gradient of a convolution in its weight, for adapters whose subgroups are four threads (see quadProduct.ts). The
+ * The gradient of a convolution in its weight, for adapters that have quads of threads (see quadProduct.ts). The
  * four threads share a tile of output by input channels and the rows that they sum over: each loads one in four of the
  * output channels' gradients and one in four of the input channels, the quad functions hand the inputs round, and so
  * every pair of channels meets in one of the threads. Nothing is copied into place before: what lies beside an image is
