@@ -112,7 +112,7 @@ function describe({ info, features }: GPUAdapter): AdapterDescription {
     vendor,
     architecture,
     software: info.isFallbackAdapter,
-    hasQuads: features.has("subgroups") && info.subgroupMinSize >= 4,
+    hasQuads: features.has("subgroups") && (info.subgroupMinSize ?? 0) >= 4,
   };
 }
 
