@@ -2,7 +2,7 @@
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { type CopyNormed, coefficientBytes, type NormRelu } from "./normRelu.ts";
 import { planLayout } from "./plan.ts";
-import { defineClearRow, defineSplitPlanes } from "./splitRows.ts";
+import { type ClearRow, defineClearRow, defineSplitPlanes } from "./splitRows.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
 import { tileLayout } from "./tileTable.ts";
 import type { TouchRows } from "./touch.ts";
@@ -56,6 +56,54 @@ const prepareParams = {
 } as const;
 export type PrepareImage = FunctionHandle<typeof prepareParams, undefined>;
 
+const planeParams = {
+  source: "i32",
+  to: "i32",
+  /** The row of the image that the first row is, which may lie outside, from one to the next, and how many there are. */
+  y: "i32",
+  stepY: "i32",
+  extentV: "i32",
+  rows: "i32",
+  sourceRow: "i32",
+  rowBytes: "i32",
+  lead: "i32",
+  count: "i32",
+} as const;
+
+/**
+ * (source, to, y, stepY, extentV, rows, sourceRow, rowBytes, lead, count): rows of `count` floats, four at least, after
+ * `lead` zeros, with zeros after them. Margins are not wider than the vector of zeros that is written for each, whose
+ * rest is written over later.
+ */
+function defineCopyPlane(
+  module: ModuleBuilder,
+  clear: ClearRow,
+): FunctionHandle<typeof planeParams, undefined> {
+  return module.func("copyPlane", { params: planeParams, exported: false }, (f, p) => {
+    const { i32, v128, f32x4 } = f;
+    const [row, from, to, at] = ["row", "from", "to", "at"].map((name) => f.local("i32", name));
+    const last = f.let(i32.sub(i32.shl(p.count, 2), 16), "last");
+    const rowLength = f.let(i32.shr_u(p.rowBytes, 2), "rowLength");
+    f.forRange(row, 0, p.rows, 1, () => {
+      f.if(
+        i32.lt_u(p.y, p.extentV),
+        () => {
+          from.set(i32.add(p.source, i32.mul(p.y, p.sourceRow)));
+          v128.store(p.to, f32x4.splat(0));
+          to.set(i32.add(p.to, i32.shl(p.lead, 2)));
+          f.forRange(at, 0, last, 16, () => v128.store(i32.add(to, at), v128.load(i32.add(from, at))));
+          to.set(i32.add(to, last));
+          v128.store(to, v128.load(i32.add(from, last)));
+          v128.store(to, f32x4.splat(0), 16);
+        },
+        () => f.call(clear, { to: p.to, count: rowLength }),
+      );
+      p.to.set(i32.add(p.to, p.rowBytes));
+      p.y.set(i32.add(p.y, p.stepY));
+    });
+  });
+}
+
 /**
  * Copies images with their margins, phase by phase of the stride. The margin is that of the normed image: zero. The
  * margin after a row is also that before the next one, which writes it again, and so with planes and images.
@@ -69,6 +117,7 @@ export function definePrepare(
   touch: TouchRows,
 ): PrepareImage {
   const clear = defineClearRow(module);
+  const copyPlane = defineCopyPlane(module, clear);
   const [splitPlanes, splitNormedPlanes] = [false, true].map((normed) =>
     defineSplitPlanes(module, shape, clear, normed),
   );
@@ -135,36 +184,50 @@ export function definePrepare(
                   local.set(i32.load(stretch, 4 * k));
                 // What a vector of zeros covers too much of is written later: the pixels, and the next row.
                 isThin.set(i32.and(i32.le_s(lead, 4), i32.le_s(rest, 4)));
-                f.forRange(i, 0, planeRows, 1, () => {
-                  at.set(row);
-                  y.set(i32.sub(i32.add(i32.mul(i32.add(firstRow, i), strideV), a), beforeV));
-                  f.if(
-                    i32.lt_u(y, extentV),
-                    () => {
-                      margin(lead);
-                      at.set(i32.add(at, i32.shl(lead, 2)));
-                      pixel.set(i32.add(i32.add(source, i32.mul(y, sourceRow)), firstPixel));
-                      const inOnePass = i32.and(i32.eq(strideH, 1), i32.ge_s(count, 4));
+                const inVectors = i32.and(i32.eq(strideH, 1), i32.ge_s(count, 4));
+                f.if(
+                  i32.and(i32.and(inVectors, isThin), i32.eqz(coefficients)),
+                  () => {
+                    const y = i32.sub(i32.add(i32.mul(firstRow, strideV), a), beforeV);
+                    f.call(copyPlane, {
+                      ...{ source: i32.add(source, firstPixel), to: row, y, stepY: strideV, extentV },
+                      ...{ rows: planeRows, sourceRow, rowBytes, lead, count },
+                    });
+                    row.set(i32.add(row, i32.mul(planeRows, rowBytes)));
+                  },
+                  () => {
+                    f.forRange(i, 0, planeRows, 1, () => {
+                      at.set(row);
+                      y.set(i32.sub(i32.add(i32.mul(i32.add(firstRow, i), strideV), a), beforeV));
                       f.if(
-                        i32.and(i32.ne(coefficients, 0), inOnePass),
-                        () => f.call(copyNormed, { from: pixel, to: at, count, mean, slope, constant }),
+                        i32.lt_u(y, extentV),
                         () => {
-                          f.call(copyRow, { from: pixel, to: at, count, step: i32.shl(strideH, 2) });
-                          f.if(coefficients, () =>
-                            f.call(normRelu, {
-                              ...{ at, rowBytes: 0, rows: 1, columns: count },
-                              ...{ coefficients: ofChannel, coefficientStep: 0 },
-                            }),
+                          margin(lead);
+                          at.set(i32.add(at, i32.shl(lead, 2)));
+                          pixel.set(i32.add(i32.add(source, i32.mul(y, sourceRow)), firstPixel));
+                          const inOnePass = i32.and(i32.eq(strideH, 1), i32.ge_s(count, 4));
+                          f.if(
+                            i32.and(i32.ne(coefficients, 0), inOnePass),
+                            () => f.call(copyNormed, { from: pixel, to: at, count, mean, slope, constant }),
+                            () => {
+                              f.call(copyRow, { from: pixel, to: at, count, step: i32.shl(strideH, 2) });
+                              f.if(coefficients, () =>
+                                f.call(normRelu, {
+                                  ...{ at, rowBytes: 0, rows: 1, columns: count },
+                                  ...{ coefficients: ofChannel, coefficientStep: 0 },
+                                }),
+                              );
+                            },
                           );
+                          at.set(i32.add(at, i32.shl(count, 2)));
+                          margin(rest);
                         },
+                        () => f.call(clear, { to: at, count: rowLength }),
                       );
-                      at.set(i32.add(at, i32.shl(count, 2)));
-                      margin(rest);
-                    },
-                    () => f.call(clear, { to: at, count: rowLength }),
-                  );
-                  row.set(i32.add(row, rowBytes));
-                });
+                      row.set(i32.add(row, rowBytes));
+                    });
+                  },
+                );
                 f.call(clear, { to: row, count: slack });
                 plane.set(i32.add(plane, phaseBytes));
                 stretch.set(i32.add(stretch, 16));

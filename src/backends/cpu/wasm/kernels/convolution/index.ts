@@ -5,6 +5,7 @@
  *
  *     product.ts         slivers of gathered columns by panels: the general case, and 1x1 windows
  *     narrow.ts          columns read where they lie in the padded image: few filters, and small images
+ *     phasePairs.ts      input gradients of 3x3 windows of stride 2, two columns at a time
  *     weightGradient.ts  dot products of rows of the output gradient and of the image
  *     squareProduct.ts   3x3 windows with many channels, and their input gradients, by squares of 4 x 4 pixels
  *     squareWeights.ts   the weight gradients of such windows, and of 1x1 windows on small images

@@ -8,63 +8,40 @@ import { ModuleBuilder } from "../../encoder/index.ts";
 import { addressOf, grainOf, type WasmFunction, type WasmRuntime } from "../../runtime.ts";
 import { type DotsPlan, makeDotsPlan } from "./dotsPlan.ts";
 import { defineCopyRow, definePackSliver, definePrepare } from "./gather.ts";
+import {
+  type InputPlan,
+  type NarrowPhases,
+  type ProductPlan,
+  panelBytesOf,
+  planInputGradient,
+  planProduct,
+  type WeightedPlan,
+} from "./inputPlan.ts";
 import { defineJoinPlanes } from "./joinPlanes.ts";
 import { defineNarrowProduct } from "./narrow.ts";
 import { defineCopyNormed, defineNormRelu } from "./normRelu.ts";
 import { definePackRows } from "./packRows.ts";
 import { definePackPanels } from "./panels.ts";
-import { makePlan, type Plan } from "./plan.ts";
+import { definePhasePairs } from "./phasePairs.ts";
+import type { PhasePairsPlan } from "./phasePairsPlan.ts";
+import type { Plan } from "./plan.ts";
 import { PlanCache } from "./planCache.ts";
 import { defineGatheredProduct } from "./product.ts";
-import { floatBytes, writeIntegers, writeWords } from "./record.ts";
-import { bytesOf, forwardProduct, inputGradientProducts, type WeightedProduct } from "./sizes.ts";
-import { planSquareProduct, type SquareProductPlan } from "./squareProductPlan.ts";
+import { bytesOf, forwardProduct } from "./sizes.ts";
 import { SquareRunner } from "./squareRunner.ts";
 import { planSquareWeights, type SquareWeightsPlan } from "./squareWeightsPlan.ts";
 import { type TileShape, tileRows } from "./tile.ts";
 import { defineTouchRows } from "./touch.ts";
 import { defineWeightGradient } from "./weightGradient.ts";
 
-/** A product and its place in the target. */
-interface Placed {
-  readonly first: number;
-  /** Positions of an image that the product writes. */
-  readonly positions: number;
-}
-
-interface GatheredPlan extends Placed {
-  readonly plan: Plan;
-  /** Address of where the weights of each step lie. */
-  readonly weightTable: number;
-}
-
-interface SquaresPlan extends Placed {
-  readonly squares: SquareProductPlan;
-}
-
-type ProductPlan = GatheredPlan | SquaresPlan;
-
 /** One multiply-add, and one float copied, of one thread at its best: for telling what is worth sharing. */
 const [multiplyNanoseconds, copyNanoseconds] = [0.02, 0.2];
-
-/** The products of an input gradient, one for every phase of the stride. */
-interface InputPlan {
-  readonly plans: readonly ProductPlan[];
-  /** Where they are done item by item: the table of `narrowPhases`, and bytes of panels. */
-  readonly phases: {
-    readonly plans: readonly GatheredPlan[];
-    readonly table: number;
-    readonly panelOffsets: readonly number[];
-  } | null;
-}
 
 /** A weight gradient by squares, or by dot products. */
 type WeightsPlan = { readonly squares: SquareWeightsPlan } | DotsPlan;
 
 const itemNanoseconds = ({ results, depth, positionsPerItem }: Plan): number =>
   multiplyNanoseconds * results * depth * positionsPerItem;
-
-const panelBytesOf = ({ groups, results, depth }: Plan): number => floatBytes * groups * results * depth;
 
 function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string, WasmFunction>> {
   const module = new ModuleBuilder("convolution");
@@ -78,6 +55,7 @@ function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string
   definePackPanels(module);
   defineGatheredProduct(module, shape, prepare, packSliver, normRelu, touch);
   defineNarrowProduct(module, shape, prepare, copyRow);
+  definePhasePairs(module, shape, prepare);
   defineJoinPlanes(module, copyRow);
   const packRows = definePackRows(module, shape, {
     packSliver,
@@ -93,7 +71,7 @@ function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string
 export class Multiplier {
   readonly #runtime: WasmRuntime;
   readonly #shape: TileShape;
-  readonly #forward = new PlanCache<readonly ProductPlan[]>(3);
+  readonly #forward = new PlanCache<ProductPlan>(3);
   readonly #input = new PlanCache<InputPlan>(3);
   readonly #dots = new PlanCache<WeightsPlan>(3);
   readonly #normedDots = new PlanCache<WeightsPlan>(3);
@@ -111,12 +89,12 @@ export class Multiplier {
 
   /** Writes the convolution of `x`, or of what `coefficients` make of it, to `y`. */
   forward(x: HostView, weight: HostView, y: HostView, attributes: Conv2dAttributes, coefficients = 0): void {
-    const plans = this.#forward.get([x, weight, y], attributes, () =>
-      this.#plan([forwardProduct(x, weight, y, attributes)]),
+    const plan = this.#forward.get([x, weight, y], attributes, () =>
+      planProduct(this.#runtime, this.#shape, forwardProduct(x, weight, y, attributes)),
     );
     const [rowBytes] = bytesOf(weight);
     const groupBytes = (weight.shape[0] / attributes.groups) * rowBytes;
-    for (const plan of plans) this.#multiply(plan, x, weight, groupBytes, rowBytes, y, coefficients);
+    this.#multiply(plan, x, weight, groupBytes, rowBytes, y, coefficients);
   }
 
   /** Writes the gradient of the input to `x`. Calls `clear` before where some positions are read by no window. */
@@ -127,27 +105,59 @@ export class Multiplier {
     attributes: Conv2dAttributes,
     clear: () => void,
   ): void {
-    const { plans, phases } = this.#input.get([gradient, weight, x], attributes, () =>
-      this.#planPhases(this.#plan(inputGradientProducts(gradient, weight, x, attributes))),
+    const plan = this.#input.get([gradient, weight, x], attributes, () =>
+      planInputGradient(this.#runtime, this.#shape, gradient, weight, x, attributes),
     );
     const [w0, w1] = bytesOf(weight);
     const groupBytes = (weight.shape[0] / attributes.groups) * w0;
-    const written = plans.reduce((sum, { positions }) => sum + positions, 0);
-    if (written < x.shape[2] * x.shape[3]) clear();
-    if (!phases) {
-      for (const plan of plans) this.#multiply(plan, gradient, weight, groupBytes, w1, x, 0);
-      return;
-    }
-    const { table, panelOffsets } = phases;
+    if (!plan.isWhole) clear();
+    if ("products" in plan)
+      for (const product of plan.products) this.#multiply(product, gradient, weight, groupBytes, w1, x, 0);
+    else if ("pairs" in plan) this.#multiplyPairs(plan.pairs, gradient, weight, groupBytes, w1, x);
+    else this.#multiplyPhases(plan.narrow, gradient, weight, groupBytes, w1, x);
+  }
+
+  /** The phases of a stride, item by item. Strides of the weights in bytes. */
+  #multiplyPhases(
+    { plans, table, panelOffsets }: NarrowPhases,
+    source: HostView,
+    weight: HostView,
+    groupBytes: number,
+    rowBytes: number,
+    target: HostView,
+  ): void {
     const panels = this.#runtime.scratch("conv2d panels", panelOffsets[plans.length]);
-    for (const [i, product] of phases.plans.entries())
-      this.#packPanels(product, weight, groupBytes, w1, panels + panelOffsets[i]);
-    const operands = [addressOf(gradient), addressOf(x), panels, table, plans.length];
-    const sizes = phases.plans.map(({ plan }) => plan);
+    for (const [i, product] of plans.entries())
+      this.#packPanels(product, weight, groupBytes, rowBytes, panels + panelOffsets[i]);
+    const operands = [addressOf(source), addressOf(target), panels, table, plans.length];
+    const sizes = plans.map(({ plan }) => plan);
     this.#runtime.forRange(this.#functions().narrowPhases, sizes[0].items, operands, {
       scratchBytes: Math.max(...sizes.map(({ itemBytes, itemImageBytes }) => itemBytes + itemImageBytes)),
       grain: grainOf(sizes.reduce((sum, plan) => sum + itemNanoseconds(plan), 0)),
     });
+  }
+
+  /** A stride of 2, even and odd columns at a time. */
+  #multiplyPairs(
+    { sides, items, scratchBytes }: PhasePairsPlan,
+    source: HostView,
+    weight: HostView,
+    groupBytes: number,
+    rowBytes: number,
+    target: HostView,
+  ): void {
+    const [even, odd] = sides.map(({ plan }) => plan);
+    const panels = this.#runtime.scratch("conv2d panels", panelBytesOf(even) + panelBytesOf(odd));
+    const addresses = [panels, panels + panelBytesOf(even)];
+    for (const [i, side] of sides.entries())
+      this.#packPanels(side, weight, groupBytes, rowBytes, addresses[i]);
+    const [, , H, W] = target.shape;
+    this.#runtime.forRange(
+      this.#functions().phasePairs,
+      items,
+      [even.address, odd.address, addressOf(source), ...addresses, addressOf(target), H, W],
+      { scratchBytes, grain: grainOf(itemNanoseconds(even) + itemNanoseconds(odd)) },
+    );
   }
 
   /** Writes the gradient of the weight, which lies without gaps, for `x` or what `coefficients` make of it. */
@@ -219,39 +229,6 @@ export class Multiplier {
     return this.#compiled;
   }
 
-  #plan(products: readonly WeightedProduct[]): readonly ProductPlan[] {
-    return products.map((product) => {
-      const { sizes, first } = product;
-      const placed = { first, positions: sizes.vertical.outputs * sizes.horizontal.outputs };
-      const squares = planSquareProduct(this.#runtime, product);
-      if (squares) return { ...placed, squares };
-      const plan = makePlan(this.#runtime, this.#shape, sizes);
-      return { ...placed, plan, weightTable: writeIntegers(this.#runtime, product.weightTable) };
-    });
-  }
-
-  /**
-   * Whether all phases are done item by item. They must be cut alike: results are put between those of the other
-   * phases of a row, so no two threads may have the same row.
-   */
-  #planPhases(plans: readonly ProductPlan[]): InputPlan {
-    const gathered = plans.filter((product) => "plan" in product);
-    const isAlike = ({ plan }: GatheredPlan) => {
-      const [{ items, rowBlocks, cut }, first] = [plan, gathered[0].plan];
-      const sameRows = rowBlocks === 1 || cut.rowsPerItem === first.cut.rowsPerItem;
-      const sameItems = items === first.items && rowBlocks === first.rowBlocks;
-      return sameItems && sameRows && cut.imagesPerItem === first.cut.imagesPerItem;
-    };
-    const isWhole = plans.length > 1 && gathered.length === plans.length;
-    if (!isWhole || !gathered.every((product) => product.plan.narrow && isAlike(product)))
-      return { plans, phases: null };
-    const panelOffsets = [0];
-    for (const { plan } of gathered)
-      panelOffsets.push(panelOffsets[panelOffsets.length - 1] + panelBytesOf(plan));
-    const entries = gathered.flatMap(({ plan, first }, i) => [plan.address, panelOffsets[i], first]);
-    return { plans, phases: { plans: gathered, table: writeWords(this.#runtime, entries), panelOffsets } };
-  }
-
   /** Packs the weights of every group, then multiplies item by item. Strides of the weights in bytes. */
   #multiply(
     product: ProductPlan,
@@ -282,7 +259,7 @@ export class Multiplier {
   }
 
   #packPanels(
-    { plan: { address, groups, panels, depth }, weightTable }: GatheredPlan,
+    { plan: { address, groups, panels, depth }, weightTable }: WeightedPlan,
     weight: HostView,
     groupBytes: number,
     rowBytes: number,

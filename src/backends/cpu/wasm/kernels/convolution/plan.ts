@@ -92,8 +92,8 @@ export interface Plan {
 }
 
 /** Panels of A for so many rows: as even as they can be, the taller ones first. */
-function panelsOf(rows: number): { panels: number; tall: number; height: number } {
-  const panels = Math.ceil(rows / tileRows);
+function panelsOf(rows: number, tallest: number): { panels: number; tall: number; height: number } {
+  const panels = Math.ceil(rows / tallest);
   return { panels, tall: rows % panels, height: Math.floor(rows / panels) };
 }
 
@@ -105,13 +105,18 @@ export interface WholeImages {
   readonly slack: number;
 }
 
+/** Items of a product of its own (phasePairs.ts), which does all of the depth at once. */
+export interface OwnItems extends ItemCut {
+  readonly tallestPanel: number;
+}
+
 /** Makes the plan of a gathered product, or of the weight gradient or another that has its own items. */
 export function makePlan(
   runtime: WasmRuntime,
   shape: TileShape,
   sizes: GatherSizes,
   whole?: WholeImages,
-  given?: ItemCut,
+  given?: OwnItems,
 ): Plan {
   const { images, groups, channels, results, vertical, horizontal, taps, inPlace, source, target } = sizes;
   const depth = channels * taps.length;
@@ -133,7 +138,7 @@ export function makePlan(
   const itemChannels = whole?.channels ?? channels;
   const nextImage = stacked ? pitches.rows * rowBytes : channelBytes * itemChannels;
   const imageBytes = inPlace ? source.image : nextImage;
-  const block = narrow ? depth : Math.ceil(depth / Math.ceil(depth / largestBlock));
+  const block = narrow || given ? depth : Math.ceil(depth / Math.ceil(depth / largestBlock));
   const rowTable = writeIntegers(
     runtime,
     Array.from({ length: channels }, (_, c) =>
@@ -143,7 +148,7 @@ export function makePlan(
       ),
     ).flat(),
   );
-  const { panels, tall, height } = panelsOf(results);
+  const { panels, tall, height } = panelsOf(results, given?.tallestPanel ?? tileRows);
   const imageBlocks = Math.ceil(images / imagesPerItem);
   const rowBlocks = Math.ceil(vertical.outputs / rowsPerItem);
   const items = groups * imageBlocks * rowBlocks;
@@ -152,7 +157,7 @@ export function makePlan(
   const tileParts = inPlace ? Math.min(tiles, Math.ceil(enoughItems / items)) : 1;
   const tilesPerItem = Math.ceil(tiles / tileParts);
   const columnBlocks = Math.ceil(tiles / tilesPerItem);
-  const wantedParts = narrow ? 1 : Math.ceil(enoughItems / (items * columnBlocks));
+  const wantedParts = narrow || given ? 1 : Math.ceil(enoughItems / (items * columnBlocks));
   const parts = Math.max(1, Math.min(wantedParts, Math.floor(panels / fewestPanels)));
   const panelsPerItem = Math.ceil(panels / parts);
   const panelBlocks = Math.ceil(panels / panelsPerItem);
