@@ -3,7 +3,7 @@
  * as far apart as those of the padded image, with zeros where it has its margin.
  */
 import type { ModuleBuilder } from "../../encoder/index.ts";
-import type { CopyRow } from "./gather.ts";
+import type { CopyRow } from "./prepareImage.ts";
 
 /**
  * (begin, end, scratch, from, imageBytes, planeBytes, rowBytes, images, batch, rows, columns, channels, to, toRow,

@@ -7,7 +7,6 @@ import type { Conv2dAttributes } from "../../../loops/conv2d.ts";
 import { ModuleBuilder } from "../../encoder/index.ts";
 import { addressOf, grainOf, type WasmFunction, type WasmRuntime } from "../../runtime.ts";
 import { type DotsPlan, makeDotsPlan } from "./dotsPlan.ts";
-import { defineCopyRow, definePackSliver, definePrepare } from "./gather.ts";
 import {
   type InputPlan,
   type NarrowPhases,
@@ -21,11 +20,13 @@ import { defineJoinPlanes } from "./joinPlanes.ts";
 import { defineNarrowProduct } from "./narrow.ts";
 import { defineCopyNormed, defineNormRelu } from "./normRelu.ts";
 import { definePackRows } from "./packRows.ts";
+import { definePackSliver } from "./packSliver.ts";
 import { definePackPanels } from "./panels.ts";
 import { definePhasePairs } from "./phasePairs.ts";
 import type { PhasePairsPlan } from "./phasePairsPlan.ts";
 import type { Plan } from "./plan.ts";
 import { PlanCache } from "./planCache.ts";
+import { defineCopyRow, definePrepare } from "./prepareImage.ts";
 import { defineGatheredProduct } from "./product.ts";
 import { bytesOf, forwardProduct } from "./sizes.ts";
 import { SquareRunner } from "./squareRunner.ts";

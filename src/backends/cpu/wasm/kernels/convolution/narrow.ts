@@ -9,10 +9,10 @@
  */
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { multiplyAdd } from "../../runtime.ts";
-import type { CopyRow, PrepareImage } from "./gather.ts";
 import { walkHalfTiles } from "./halfTiles.ts";
 import { coefficientBytes } from "./normRelu.ts";
 import { planLayout } from "./plan.ts";
+import type { CopyRow, PrepareImage } from "./prepareImage.ts";
 import { planFields } from "./product.ts";
 import { floatBytes } from "./record.ts";
 import { defineScatterRow } from "./scatterRow.ts";

@@ -1,8 +1,9 @@
 /** Packs the rows of a gathered image that an item of the weight gradient reads, over one block of positions. */
 import type { FunctionHandle, ModuleBuilder } from "../../encoder/index.ts";
-import type { CopyRow, PackSliver } from "./gather.ts";
 import { type CopyNormed, coefficientBytes, type NormRelu } from "./normRelu.ts";
+import type { PackSliver } from "./packSliver.ts";
 import { planLayout } from "./plan.ts";
+import type { CopyRow } from "./prepareImage.ts";
 import { floatBytes } from "./record.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
 import { tileLayout } from "./tileTable.ts";

@@ -14,7 +14,7 @@
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { multiplyAdd } from "../../runtime.ts";
 import { pickLanes } from "../rows.ts";
-import type { PrepareImage } from "./gather.ts";
+import type { PrepareImage } from "./prepareImage.ts";
 import { planFields } from "./product.ts";
 import { floatBytes } from "./record.ts";
 import { columnsOf, type TileShape } from "./tile.ts";

@@ -1,8 +1,9 @@
 /** The product over an item: slivers of gathered columns against all panels, block by block of the depth. */
 import type { FunctionBuilder, Local, ModuleBuilder } from "../../encoder/index.ts";
-import type { PackSliver, PrepareImage } from "./gather.ts";
 import { coefficientBytes, type NormRelu } from "./normRelu.ts";
+import type { PackSliver } from "./packSliver.ts";
 import { planLayout } from "./plan.ts";
+import type { PrepareImage } from "./prepareImage.ts";
 import { floatBytes } from "./record.ts";
 import { columnsOf, defineProductTile, type TileShape, tileRows } from "./tile.ts";
 import { tileLayout } from "./tileTable.ts";

@@ -7,10 +7,10 @@
 import type { Local, ModuleBuilder, Reusable } from "../../encoder/index.ts";
 import { defineDotBlock, defineFinish, panelCount, panelHeight } from "./dotBlock.ts";
 import { dotsLayout } from "./dotsPlan.ts";
-import type { PrepareImage } from "./gather.ts";
 import { coefficientBytes } from "./normRelu.ts";
 import type { PackRows } from "./packRows.ts";
 import { planLayout } from "./plan.ts";
+import type { PrepareImage } from "./prepareImage.ts";
 import { planFields } from "./product.ts";
 import { floatBytes } from "./record.ts";
 import { dotStride, dotTaps, dotTileBytes, type TileShape } from "./tile.ts";
