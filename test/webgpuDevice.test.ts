@@ -218,6 +218,12 @@ describe.skipIf(!software)("a process that opens a device", () => {
     expect(lines).toEqual([expect.stringMatching(/no GPU was found; running on .*SwiftShader/)]);
   });
 
+  it("takes the wish for half precision from the environment", async () => {
+    const program = `console.log((await openDevice({ adapter: "software" })).f16);`;
+    const { stdout, stderr } = await run(source, program, { GRADWEAVE_WEBGPU_F16: "1" });
+    expect([stdout, stderr]).toEqual(["false\n", expect.stringContaining("has no shader-f16")]);
+  });
+
   it("takes the adapter from the environment, and names what it cannot find", async () => {
     const env = { ...noGpu, GRADWEAVE_WEBGPU_ADAPTER: "Voodoo" };
     const { stdout } = await run(source, printError, env);

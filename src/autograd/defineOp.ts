@@ -160,11 +160,25 @@ export function countingAsGradients<Result>(body: () => Result): Result {
   }
 }
 
-/** A tensor of uninitialised memory, for an op that writes every element. */
-export function allocate(backend: Backend, dtype: DType, shape: Shape): Tensor {
+/**
+ * A tensor of uninitialised memory, for an op that computes every element from `inputs`. A backend that was asked to
+ * may store it in half precision if it is a feature map that is kept for the backward pass.
+ */
+export function allocate(
+  backend: Backend,
+  dtype: DType,
+  shape: Shape,
+  inputs: readonly Tensor[] = [],
+): Tensor {
   const category = gradientDepth > 0 ? "gradients" : "activations";
-  return new Tensor(new Storage(backend, dtype, sizeOf(shape), category), shape);
+  const isKept = gradientDepth === 0 && isMap(shape) && isGradEnabled() && inputs.some(requiresGrad);
+  return new Tensor(new Storage(backend, dtype, sizeOf(shape), category, isKept), shape);
 }
+
+/** Whether it is `[N, C, H, W]` with more than one pixel: what takes the memory of a training step. */
+const isMap = (shape: Shape): boolean => shape.length === 4 && (shape[2] > 1 || shape[3] > 1);
+
+const requiresGrad = (tensor: Tensor): boolean => tensor.requiresGrad;
 
 /** The backend that all inputs live on; throws when they differ. */
 export function commonBackend(op: string, inputs: readonly Tensor[]): Backend {
@@ -215,7 +229,7 @@ export function defineOp<K extends KernelName>(spec: KernelOpSpec<K>): Op<Kernel
   ): Tensor => {
     const backend = commonBackend(spec.name, inputs);
     const type = spec.infer(inputs, attributes);
-    const output = allocate(backend, type.dtype, type.shape);
+    const output = allocate(backend, type.dtype, type.shape, inputs);
     if (useReference) runOnHost(spec, inputs, output, attributes);
     else
       backend.run({

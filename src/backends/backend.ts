@@ -123,8 +123,11 @@ export interface KernelTime {
 
 export interface Backend {
   readonly name: string;
-  /** Uninitialised memory; throws a named error when it cannot be had. */
-  allocate(dtype: DType, length: number, category: MemoryCategory): Buffer;
+  /**
+   * Uninitialised memory; throws a named error when it cannot be had. Where `mayRound` is true, a backend that was asked
+   * to may store f32 in half precision; kernels compute in f32 all the same. Default false.
+   */
+  allocate(dtype: DType, length: number, category: MemoryCategory, mayRound?: boolean): Buffer;
   /** Gives the memory back for reuse. Using the buffer afterwards is a bug of the caller. */
   release(buffer: Buffer): void;
   /** Moves a buffer's bytes to another class of the memory report. */

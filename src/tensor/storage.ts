@@ -59,11 +59,12 @@ export class Storage {
   /** Whose net it is when it is not this storage's. Referring to it keeps it, and so the memory, from being caught. */
   private host: Storage | null = null;
 
-  constructor(backend: Backend, dtype: DType, length: number, category: MemoryCategory) {
+  /** `mayRound`: the backend may store f32 in half precision, where it was asked to. */
+  constructor(backend: Backend, dtype: DType, length: number, category: MemoryCategory, mayRound = false) {
     this.home = backend;
     this.dtype = dtype;
     this.length = length;
-    this.memory = backend.allocate(dtype, length, category);
+    this.memory = backend.allocate(dtype, length, category, mayRound);
     this.setOwner(currentScope(), this.memory);
   }
 

@@ -112,7 +112,7 @@ export class GrowingConcat {
   /** Starts with `first`; `capacity` is the final number of channels. */
   constructor(first: Tensor, capacity: number) {
     const [images, , ...rest] = first.shape;
-    this.#memory = allocate(first.backend, first.dtype, [images, capacity, ...rest]);
+    this.#memory = allocate(first.backend, first.dtype, [images, capacity, ...rest], [first]);
     this.append(first);
   }
 

@@ -117,7 +117,7 @@ function pointwiseOp(spec: PointwiseSpec): {
     const dtype = checkDtypes(spec, inputs);
     const shape = commonShape(spec.name, inputs);
     const backend = commonBackend(spec.name, inputs);
-    const output = allocate(backend, dtype, shape);
+    const output = allocate(backend, dtype, shape, inputs);
     const attributes: PointwiseAttributes = { expression, parameters };
     launch(spec.name, attributes, inputs, output);
     return record(differentiable, inputs, output, attributes);

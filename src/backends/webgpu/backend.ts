@@ -48,6 +48,7 @@ export class WebGpuBackend implements Backend {
         this.#commands.flush();
         this.runtime.pipelines.forgetGroups();
       },
+      open.f16,
     );
     const { software, hasQuads } = open.adapter;
     this.runtime = new GpuRuntime(device, this.#memory, this.#commands, {
@@ -59,8 +60,8 @@ export class WebGpuBackend implements Backend {
     this.#staging = new Staging(device);
   }
 
-  allocate(dtype: DType, length: number, category: MemoryCategory): Buffer {
-    return this.#memory.allocate(dtype, length, category);
+  allocate(dtype: DType, length: number, category: MemoryCategory, mayRound = false): Buffer {
+    return this.#memory.allocate(dtype, length, category, mayRound);
   }
 
   release(buffer: Buffer): void {
@@ -68,7 +69,10 @@ export class WebGpuBackend implements Backend {
   }
 
   recategorize(buffer: Buffer, category: MemoryCategory): void {
-    this.#memory.recategorize(this.#own(buffer), category);
+    const own = this.#own(buffer);
+    // A map that becomes a weight is to be moved by less than half precision can tell apart.
+    if (own.half && category !== "activations") this.#memory.widen(own, (from, to) => this.#copy(from, to));
+    this.#memory.recategorize(own, category);
   }
 
   run<K extends KernelName>({ kernel, inputs, output, attributes }: KernelCall<K>): void {
@@ -91,7 +95,7 @@ export class WebGpuBackend implements Backend {
     if (values.length === 0) return;
     this.#memory.beforeWriting(own);
     this.#commands.beforeWriting(own);
-    this.#open.device.queue.writeBuffer(own.memory, 0, toWords(own.dtype, values));
+    this.#open.device.queue.writeBuffer(own.memory, 0, toWords(own, values));
   }
 
   async read(buffer: Buffer, start: number, end: number): Promise<TypedArray> {
@@ -189,6 +193,16 @@ export class WebGpuBackend implements Backend {
         limitBytes: this.#memory.limits.budgetBytes,
       },
     };
+  }
+
+  #copy(from: GpuMemory, to: GpuMemory): void {
+    const [source, target] = [from, to].map((buffer) => ({
+      buffer,
+      shape: [buffer.length],
+      strides: [1],
+      offset: 0,
+    }));
+    kernels.copy(this.runtime, [source], target, {});
   }
 
   #view({ buffer, shape, strides, offset }: View): GpuView {

@@ -168,8 +168,9 @@ function limitsOf(adapter: GPUAdapter): Record<string, number> {
 export async function openDevice(options: DeviceOptions = {}): Promise<OpenDevice> {
   const adapter = await requestAdapter(options);
   const description = describe(adapter);
-  const f16 = options.f16 === true && adapter.features.has("shader-f16");
-  if (options.f16 && !f16)
+  const wantsHalf = options.f16 ?? (isNode() && process.env.GRADWEAVE_WEBGPU_F16 === "1");
+  const f16 = wantsHalf && adapter.features.has("shader-f16");
+  if (wantsHalf && !f16)
     warnOnce(`webgpu: ${description.name} has no shader-f16; values are stored in single precision`);
   const features = usefulFeatures.filter((feature) => adapter.features.has(feature));
   if (f16) features.push("shader-f16");

@@ -7,7 +7,10 @@ import type { Buffer } from "../backend.ts";
 import type { DType } from "../dtype.ts";
 import { MemoryAccount, type MemoryCategory, type MemoryReport } from "../memory.ts";
 
-/** A tensor's memory. Every element takes one 32-bit word, also of u8 and bool: shaders write no single bytes. */
+/**
+ * A tensor's memory. Every element takes one 32-bit word, also of u8 and bool: shaders write no single bytes. Only f32
+ * may be stored in half precision.
+ */
 export class GpuMemory implements Buffer {
   readonly dtype: DType;
   readonly length: number;
@@ -15,22 +18,36 @@ export class GpuMemory implements Buffer {
   /** Of the buffer in `memory`: bind groups are remembered by it. */
   id: number;
   category: MemoryCategory;
+  /** Whether elements are stored in half precision, two bytes each. */
+  half: boolean;
 
-  constructor(dtype: DType, length: number, memory: GPUBuffer, id: number, category: MemoryCategory) {
+  constructor(
+    dtype: DType,
+    length: number,
+    memory: GPUBuffer,
+    id: number,
+    category: MemoryCategory,
+    half: boolean,
+  ) {
     this.dtype = dtype;
     this.length = length;
     this.memory = memory;
     this.id = id;
     this.category = category;
+    this.half = half;
   }
 
   /** Bytes of the tensor; the buffer behind it may be larger. */
   get bytes(): number {
-    return this.length * bytesPerWord;
+    return this.length * this.bytesPerElement;
+  }
+
+  get bytesPerElement(): number {
+    return bytesOfElement(this.half);
   }
 }
 
-export const bytesPerWord = 4;
+const bytesOfElement = (half: boolean): number => (half ? 2 : 4);
 
 /** Smallest buffer: everything below shares one size class. */
 const smallestClass = 256;
@@ -70,6 +87,7 @@ export class DeviceMemory {
   readonly #account = new MemoryAccount();
   readonly #free = new Map<number, Slot[]>();
   readonly #beforeDestroying: () => void;
+  readonly #storesHalf: boolean;
   /** By buffer, the recorded step that it belongs to, if any. */
   readonly #reserveOf = new Map<number, Reserve>();
   #reserve: Reserve | null = null;
@@ -77,22 +95,27 @@ export class DeviceMemory {
   #pooled = 0;
   #nextId = 1;
 
-  /** `beforeDestroying` is called before idle buffers are returned to the device: commands may still name them. */
-  constructor(device: GPUDevice, limits: MemoryLimits, beforeDestroying: () => void) {
+  /**
+   * `beforeDestroying` is called before idle buffers are returned to the device: commands may still name them.
+   * `storesHalf` says whether what may be rounded is stored in half precision.
+   */
+  constructor(device: GPUDevice, limits: MemoryLimits, beforeDestroying: () => void, storesHalf = false) {
     this.#device = device;
+    this.#storesHalf = storesHalf;
     this.#beforeDestroying = beforeDestroying;
     this.limits = limits;
   }
 
   /** Uninitialised memory. Throws for f64, for a buffer beyond the binding limit, and beyond the budget. */
-  allocate(dtype: DType, length: number, category: MemoryCategory): GpuMemory {
+  allocate(dtype: DType, length: number, category: MemoryCategory, mayRound = false): GpuMemory {
     if (dtype === "f64")
       throw new Error("webgpu: shaders have no f64; make the tensor f32, or keep it on the CPU backend");
-    const bytes = classBytes(length * bytesPerWord);
+    const half = mayRound && this.#storesHalf && dtype === "f32";
+    const bytes = classBytes(length * bytesOfElement(half));
     const { memory, id } = this.#take(bytes) ?? this.#create(bytes, length, dtype);
     if (this.#reserve) this.#reserveOf.set(id, this.#reserve);
-    this.#account.add(category, length * bytesPerWord);
-    return new GpuMemory(dtype, length, memory, id, category);
+    this.#account.add(category, length * bytesOfElement(half));
+    return new GpuMemory(dtype, length, memory, id, category, half);
   }
 
   release(buffer: GpuMemory): void {
@@ -128,6 +151,18 @@ export class DeviceMemory {
     this.#account.remove(buffer.category, buffer.bytes);
     this.#account.add(category, buffer.bytes);
     buffer.category = category;
+  }
+
+  /** Moves a buffer from half precision to whole words; `copy` enqueues the kernel that fills them. */
+  widen(buffer: GpuMemory, copy: (from: GpuMemory, to: GpuMemory) => void): void {
+    const { dtype, length, memory, id, category } = buffer;
+    const narrow = new GpuMemory(dtype, length, memory, id, category, true);
+    const wide = this.allocate(dtype, length, category);
+    copy(narrow, wide);
+    this.release(narrow);
+    buffer.memory = wide.memory;
+    buffer.id = wide.id;
+    buffer.half = false;
   }
 
   /** Runs `body`; what it allocates stays with the reserve that is returned, also once it is released. */

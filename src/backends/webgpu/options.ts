@@ -12,7 +12,14 @@ export interface DeviceOptions {
   readonly adapter?: string;
   /** Which GPU of several: the fast one (the default here) or the one that saves the battery. */
   readonly powerPreference?: "high-performance" | "low-power";
-  /** Asks for half-precision storage (the feature `shader-f16`). Where the adapter lacks it: one warning, and f32. */
+  /**
+   * Stores the feature maps that a forward pass keeps for its backward pass in half precision: half their memory, values
+   * rounded by 2^-11 of their size, infinite beyond 65504. Kernels compute in f32; weights, gradients, optimizers,
+   * statistics and whatever is no map `[N, C, H, W]` stay f32. It takes the feature `shader-f16`; where the adapter lacks
+   * it: one warning, and f32.
+   *
+   * Default: whether the environment variable GRADWEAVE_WEBGPU_F16 is 1.
+   */
   readonly f16?: boolean;
   /**
    * Whether shaders check their indices, which Dawn in Node lets one choose (a browser always checks).

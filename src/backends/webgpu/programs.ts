@@ -18,6 +18,8 @@ export interface OperandType {
   readonly access: Access;
   /** Which binding it shares; operands of one buffer have the same. */
   readonly binding: number;
+  /** Whether the binding's elements are half precision; the body sees f32 all the same. */
+  readonly half: boolean;
   /** Read and written four elements at a time, at multiples of four: `x_get4(i)` is elements i to i + 3. */
   readonly vector: boolean;
 }
@@ -42,43 +44,53 @@ export const scalarOf = (dtype: DType): "f32" | "i32" => (dtype === "f32" ? "f32
 /** Workgroups of one row of a dispatch: WebGPU's limit per dimension. More go into further rows. */
 export const groupsPerRow = 65535;
 
-/** The bindings in order: how each is bound, and what its elements are. */
-export function bindingsOf(
-  operands: readonly OperandType[],
-): { readonly writable: boolean; readonly scalar: "f32" | "i32"; readonly vector: boolean }[] {
+/** How a buffer is bound, and what its elements are in memory. */
+interface Binding {
+  readonly writable: boolean;
+  readonly scalar: "f32" | "i32" | "f16";
+  readonly vector: boolean;
+}
+
+/** The bindings in order. */
+export function bindingsOf(operands: readonly OperandType[]): Binding[] {
   const count = Math.max(-1, ...operands.map(({ binding }) => binding)) + 1;
   return Array.from({ length: count }, (_, binding) => {
     const users = operands.filter((operand) => operand.binding === binding);
     return {
       writable: users.some(({ access }) => access !== "read"),
-      scalar: scalarOf(users[0].dtype),
+      scalar: users[0].half ? "f16" : scalarOf(users[0].dtype),
       vector: users.every(({ vector }) => vector),
     };
   });
 }
 
 function accessors(
-  { name, access, binding, vector, dtype }: OperandType,
-  bindings: ReturnType<typeof bindingsOf>,
+  { name, access, binding, vector, dtype, half }: OperandType,
+  bindings: readonly Binding[],
 ): string {
   const { vector: wide } = bindings[binding];
   const scalar = scalarOf(dtype);
   const at = `b${binding}`;
   // A byte has a word to itself, but wraps like a byte.
-  const value = dtype === "u8" ? "(v & 255)" : "v";
-  const wideValue = dtype === "u8" ? "(v & vec4<i32>(255))" : "v";
+  const value = half ? "f16(v)" : dtype === "u8" ? "(v & 255)" : "v";
+  const wideValue = half ? "vec4<f16>(v)" : dtype === "u8" ? "(v & vec4<i32>(255))" : "v";
+  // Half precision is how memory holds an element; in registers it is f32.
+  const loaded = (text: string): string => (half ? `f32(${text})` : text);
+  const wideLoaded = (text: string): string => (half ? `vec4<f32>(${text})` : text);
   const lines: string[] = [];
   const lanes = [0, 1, 2, 3];
   if (access !== "write") {
     lines.push(
       wide
-        ? `fn ${name}_get(i: i32) -> ${scalar} { return ${at}[i >> 2][i & 3]; }`
-        : `fn ${name}_get(i: i32) -> ${scalar} { return ${at}[i]; }`,
+        ? `fn ${name}_get(i: i32) -> ${scalar} { return ${loaded(`${at}[i >> 2][i & 3]`)}; }`
+        : `fn ${name}_get(i: i32) -> ${scalar} { return ${loaded(`${at}[i]`)}; }`,
     );
     if (vector)
       lines.push(
         `fn ${name}_get4(i: i32) -> vec4<${scalar}> { return ${
-          wide ? `${at}[i >> 2]` : `vec4<${scalar}>(${lanes.map((lane) => `${at}[i + ${lane}]`).join(", ")})`
+          wide
+            ? wideLoaded(`${at}[i >> 2]`)
+            : `vec4<${scalar}>(${lanes.map((lane) => loaded(`${at}[i + ${lane}]`)).join(", ")})`
         }; }`,
       );
   }
@@ -108,8 +120,10 @@ export function shaderText(source: ShaderSource): string {
     const element = vector ? `vec4<${scalar}>` : scalar;
     return `@group(0) @binding(${i}) var<storage, ${writable ? "read_write" : "read"}> b${i}: array<${element}>;`;
   });
+  const features = [quads ? "subgroups" : "", bindings.some(({ scalar }) => scalar === "f16") ? "f16" : ""];
+  const enabled = features.filter(Boolean).map((feature) => `enable ${feature};\n`);
   const fields = numbers.map(({ name, type }) => `  ${name}: ${type},`);
-  return `${quads ? "enable subgroups;\n" : ""}${fields.length > 0 ? `struct Parameters {\n${fields.join("\n")}\n}\n` : ""}${buffers.join("\n")}
+  return `${enabled.join("")}${fields.length > 0 ? `struct Parameters {\n${fields.join("\n")}\n}\n` : ""}${buffers.join("\n")}
 ${fields.length > 0 ? `@group(0) @binding(${bindings.length}) var<uniform> p: Parameters;\n` : ""}
 ${operands.map((operand) => accessors(operand, bindings)).join("\n")}
 ${declarations}

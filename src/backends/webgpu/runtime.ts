@@ -38,7 +38,7 @@ export interface LaunchOperand {
 export interface Launch {
   /** Names the kernel in profiles and errors. */
   readonly label: string;
-  /** Everything that the text depends on beside the label and the operands' dtypes. */
+  /** Everything that the text depends on beside the label, the operands' dtypes and how those are stored. */
   readonly variant?: string;
   readonly operands: readonly LaunchOperand[];
   /** Read by the body as `p.name`. */
@@ -108,7 +108,7 @@ export class GpuRuntime {
       let binding = bound.findIndex(({ id }) => id === buffer.id);
       if (binding < 0) binding = bound.push(buffer) - 1;
       bindingOf.push(binding);
-      key += `${vector ? "|" : "."}${dtypeLetters[buffer.dtype]}${binding}`;
+      key += `${vector ? "|" : "."}${buffer.half ? "h" : dtypeLetters[buffer.dtype]}${binding}`;
     }
     const pipeline = this.pipelines.pipelineOf(key, label, () => {
       const { declarations = "", body } = shader();
@@ -117,6 +117,7 @@ export class GpuRuntime {
         dtype: buffer.dtype,
         access,
         binding: bindingOf[i],
+        half: buffer.half,
         vector,
       }));
       return {
