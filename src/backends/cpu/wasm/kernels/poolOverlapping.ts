@@ -81,13 +81,17 @@ function defineMaximum(module: ModuleBuilder, careful: boolean) {
         row.set(i32.add(row, 1));
         address.set(rowAt(f, row, absent, p));
       }
-      forEachWindows(f, [middle, lower], lowest, p, sums, ([inMiddle, inLower], at) => {
+      forEachWindows(f, [middle, lower], lowest, p, sums, ([inMiddle, inLower], at, isInside) => {
         const place = f.let(i32.shr_u(at, 1));
         const line = f.let(i32.add(waiting, place));
         const below = f.let(ofRow(inLower));
         const best = f.let(higher(higher(v128.load(line), ofRow(inMiddle)), below));
         v128.store(line, below);
         const to = f.let(i32.add(p.y, place));
+        if (isInside) {
+          v128.store(to, best);
+          return;
+        }
         const count = f.let(i32.sub(p.Q, i32.shr_u(place, 2)));
         f.if(
           i32.ge_s(count, 4),

@@ -58,7 +58,7 @@ export function defineGradient(module: ModuleBuilder) {
       carried.set(zero);
     };
     /** What each row gets of four windows; one test tells for all of them whether the columns lie inside. */
-    const write = (parts: readonly Taps[], at: Local<"i32">) => {
+    const write = (parts: readonly Taps[], at: Local<"i32">, isInside: boolean) => {
       const written = parts.map(([first, second, third], r) => {
         const { row: result, carried } = results[r];
         const even = f.let(f32x4.add(first, pickLanes(f, carried, third, [3, 4, 5, 6])));
@@ -66,20 +66,31 @@ export function defineGradient(module: ModuleBuilder) {
         carried.set(third);
         return { to: f.let(i32.add(result, at)), vectors };
       });
+      const writeAll = () => {
+        for (const { to, vectors } of written)
+          for (const [v, vector] of vectors.entries()) v128.store(to, vector, 16 * v);
+      };
+      if (isInside) {
+        writeAll();
+        return;
+      }
+      const writeAfterMargin = () => {
+        for (const { to, vectors } of written) {
+          v128.store32_lane(to, vectors[0], 1, floatBytes);
+          v128.store64_lane(to, vectors[0], 1, 2 * floatBytes);
+          v128.store(to, vectors[1], 16);
+        }
+      };
+      const writeLanes = () => {
+        for (let lane = 0; lane < 8; lane++)
+          f.if(i32.lt_u(i32.add(column, lane), p.W), () => {
+            for (const { to, vectors } of written)
+              v128.store32_lane(to, vectors[lane >> 2], lane % 4, floatBytes * lane);
+          });
+      };
       column.set(i32.sub(i32.shr_u(at, 2), p.left));
-      f.if(
-        i32.lt_u(column, whole),
-        () => {
-          for (const { to, vectors } of written)
-            for (const [v, vector] of vectors.entries()) v128.store(to, vector, 16 * v);
-        },
-        () => {
-          for (let lane = 0; lane < 8; lane++)
-            f.if(i32.lt_u(i32.add(column, lane), p.W), () => {
-              for (const { to, vectors } of written)
-                v128.store32_lane(to, vectors[lane >> 2], lane % 4, floatBytes * lane);
-            });
-        },
+      f.if(i32.lt_u(column, whole), writeAll, () =>
+        f.if(i32.and(i32.eq(column, -1), i32.gt_s(whole, 0)), writeAfterMargin, writeLanes),
       );
     };
     /** The column after the last group's, and one that no window reaches. */
@@ -105,17 +116,18 @@ export function defineGradient(module: ModuleBuilder) {
         address.set(rowAt(f, index, absent, p));
       }
       for (const [r, result] of results.entries()) begin(r, result);
-      forEachWindows(f, xRows, lowest, p, sums, (taps, at) => {
+      forEachWindows(f, xRows, lowest, p, sums, (taps, at, isInside) => {
         const place = f.let(i32.shr_u(at, 1));
         const share = f.let(v128.load(i32.add(p.gradient, place)), "share");
         const [upper, middle, lower] = taps.map(highestOf);
         const best = f.let(f32x4.pmax(f32x4.pmax(upper, middle), lower));
         const seen = f.let(best, "seen");
-        f.if(i32.gt_s(place, lastWhole), () => {
-          const present = f.let(firstLanes(f, f.let(i32.and(p.Q, 3))));
-          share.set(v128.and(share, present));
-          seen.set(v128.and(best, present));
-        });
+        if (!isInside)
+          f.if(i32.gt_s(place, lastWhole), () => {
+            const present = f.let(firstLanes(f, f.let(i32.and(p.Q, 3))));
+            share.set(v128.and(share, present));
+            seen.set(v128.and(best, present));
+          });
         // NaN if a window holds nothing but minus infinity, which the margin does too.
         sums[0].set(f32x4.add(sums[0], f32x4.sub(seen, seen)));
         const upperWins = f.let(f32x4.eq(upper, best));
@@ -127,7 +139,7 @@ export function defineGradient(module: ModuleBuilder) {
         v128.store(line, v128.andnot(rest, middleWins));
         const ofMiddle = f.let(v128.and(rest, middleWins));
         const parts = [shareColumns(f, taps[0], upper, ofUpper), shareColumns(f, taps[1], middle, ofMiddle)];
-        write(parts, at);
+        write(parts, at, isInside);
       });
       for (const result of results) finish(result);
       row.set(i32.add(row, 2));
@@ -138,9 +150,9 @@ export function defineGradient(module: ModuleBuilder) {
     f.if(i32.lt_s(row, p.H), () => {
       xRows[0].set(rowAt(f, row, absent, p));
       begin(0, results[0]);
-      forEachWindows(f, xRows.slice(0, 1), lowest, p, sums, ([taps], at) => {
+      forEachWindows(f, xRows.slice(0, 1), lowest, p, sums, ([taps], at, isInside) => {
         const share = f.let(v128.load(i32.add(waiting, i32.shr_u(at, 1))));
-        write([shareColumns(f, taps, highestOf(taps), share)], at);
+        write([shareColumns(f, taps, highestOf(taps), share)], at, isInside);
       });
       finish(results[0]);
     });

@@ -2,7 +2,7 @@
  * How the kernels of poolOverlapping.ts read an image: rows of eight columns and a ninth, for four windows each, with
  * minus infinity where the margin is.
  */
-import type { FunctionBuilder, Local } from "../encoder/index.ts";
+import type { FunctionBuilder, Local, Operand } from "../encoder/index.ts";
 import { evenAndOdd, type Vector } from "./poolLanes.ts";
 import { pickLanes } from "./rows.ts";
 
@@ -48,7 +48,8 @@ export function rowAt(f: FunctionBuilder, row: Local<"i32">, absent: Local<"i32"
  *
  * @param margin what lanes outside of the image hold
  * @param sums to which all that is read of the first rows is added, margins too
- * @param visit gets each row's columns, and 32 bytes for every group of windows before
+ * @param visit gets each row's columns, 32 bytes for every group of windows before, and whether all twelve columns that
+ *   a group reads lie inside, and so its windows: it is called twice, since most groups need no tests of their own then
  */
 export function forEachWindows(
   f: FunctionBuilder,
@@ -56,20 +57,23 @@ export function forEachWindows(
   margin: number,
   { W, Q, left }: PlaneParameters,
   sums: readonly Vector[],
-  visit: (taps: readonly Taps[], at: Local<"i32">) => void,
+  visit: (taps: readonly Taps[], at: Local<"i32">, isInside: boolean) => void,
 ): void {
   const { i32, i32x4, v128 } = f;
   const at = f.local("i32", "at");
   const load = (row: Local<"i32">, offset: number) => v128.load(i32.add(row, at), offset);
-  const loadInside = (row: Local<"i32">, offset: number) => {
+  const outside = f.let(v128.const(splat(margin)), "outside");
+  /** Reads as `load` does, with the margin where it is; the mask is made once for all rows. */
+  const loaderInside = (offset: number) => {
     const column = f.let(i32.sub(i32.shr_u(i32.add(at, offset), 2), left));
     const columns = i32x4.add(i32x4.splat(column), v128.const(Int32Array.of(0, 1, 2, 3)));
-    const inside = f.let(i32x4.lt_u(columns, i32x4.splat(W)));
-    return v128.bitselect(load(row, offset), v128.const(splat(margin)), inside);
+    const inside = f.let(i32x4.lt_u(columns, i32x4.splat(W)), "isInside");
+    return (row: Local<"i32">) => v128.bitselect(load(row, offset), outside, inside);
   };
   at.set(0);
+  const loadFirst = loaderInside(0);
   const vectors = rows.map((row, r) => [
-    f.let(loadInside(row, 0), `columns${r}`),
+    f.let(loadFirst(row), `columns${r}`),
     f.local("v128", `after${r}`),
     f.local("v128", `last${r}`),
   ]);
@@ -78,26 +82,44 @@ export function forEachWindows(
   };
   for (const [r, [columns]] of vectors.entries()) add(r, columns);
   const end = f.let(i32.shl(i32.and(i32.add(Q, 3), -4), 3), "end");
-  /** The last group whose twelve columns all lie inside. */
-  const inside = f.let(i32.sub(i32.shl(i32.add(W, left), 2), 48), "inside");
-  f.forRange(at, 0, end, 32, () => {
-    const loadAll = (from: typeof load) => () => {
-      for (const [r, [, after, last]] of vectors.entries()) {
-        after.set(from(rows[r], 16));
-        last.set(from(rows[r], 32));
-      }
-    };
-    f.if(i32.le_s(at, inside), loadAll(load), loadAll(loadInside));
+  const loadAll = (loader: (offset: number) => (row: Local<"i32">) => Operand<"v128">) => () => {
+    const [after, last] = [16, 32].map(loader);
+    for (const [r, vector] of vectors.entries()) {
+      vector[1].set(after(rows[r]));
+      vector[2].set(last(rows[r]));
+    }
+  };
+  const loadWhole = loadAll((offset) => (row) => load(row, offset));
+  const visitLoaded = (isInside: boolean) => {
+    // Here and not after the visit, which needs all registers.
+    for (const [r, [, after, last]] of vectors.entries()) {
+      add(r, after);
+      add(r, last);
+    }
     const taps = vectors.map(([columns, after, last]): Taps => {
       const [first, second] = evenAndOdd(f, columns, after);
       return [first, second, f.let(pickLanes(f, first, last, [1, 2, 3, 4]))];
     });
-    visit(taps, at);
-    for (const [r, [columns, after, last]] of vectors.entries()) {
-      add(r, after);
-      add(r, last);
-      columns.set(last);
-    }
+    visit(taps, at, isInside);
+    for (const [columns, , last] of vectors) columns.set(last);
+  };
+  const margins = f.let(i32.shl(left, 2), "margins");
+  /** The last group whose twelve columns all lie inside, and how far from the first one without margin it is. */
+  const inside = f.let(i32.sub(i32.add(i32.shl(W, 2), margins), 48), "inside");
+  const reach = f.let(i32.add(i32.sub(inside, margins), 1), "reach");
+  f.if(i32.lt_s(reach, 0), () => reach.set(0));
+  f.forRange(at, 0, end, 32, () => {
+    f.if(
+      i32.lt_u(i32.sub(at, margins), reach),
+      () => {
+        loadWhole();
+        visitLoaded(true);
+      },
+      () => {
+        f.if(i32.le_s(at, inside), loadWhole, loadAll(loaderInside));
+        visitLoaded(false);
+      },
+    );
   });
 }
 
