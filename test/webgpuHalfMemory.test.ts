@@ -15,6 +15,7 @@ import {
   crossEntropy,
   defaultBackend,
   GrowingConcat,
+  grad,
   maxPool2d,
   nn,
   noGrad,
@@ -230,6 +231,16 @@ describe("what may be rounded", () => {
       optimizer.step();
     });
     expect(lengths).toEqual([map, map, map, pooled]);
+  });
+
+  it("is no gradient, also where gradients are differentiated again", () => {
+    const lengths = rounded(() => {
+      const x = randn([2, 2, 3, 3], { requiresGrad: true });
+      const [gradient] = grad([x.tanh().sum()], [x], { createGraph: true });
+      gradient?.mul(gradient).sum().backward();
+    });
+    // tanh(x), and the square of its gradient, which is computed in no backward pass.
+    expect(lengths).toEqual([36, 36]);
   });
 
   it("is nothing where no backward pass follows", () => {
