@@ -1,31 +1,34 @@
 /** Which backend new tensors live on. */
 import type { Backend } from "../backends/backend.ts";
-import { createCpuBackend } from "../backends/cpu/index.ts";
+import { createCpuBackend, holdWarnings } from "../backends/cpu/index.ts";
 import type { MemoryReport } from "../backends/memory.ts";
 import type { WebGpuBackendOptions } from "../backends/webgpu/index.ts";
 
 /**
  * Made at once, since V8 takes flags only before it compiles anything; but a setting that cannot be met is an error of
- * the first use, where a command can tell it, and not of the import.
+ * the first use, where a command can tell it, and not of the import, and so is a warning: a process that only watches
+ * over a command imports the library too.
  */
-const cpu: { readonly backend: Backend } | { readonly error: unknown } = (() => {
+const cpu = holdWarnings((): { readonly backend: Backend } | { readonly error: unknown } => {
   try {
     return { backend: createCpuBackend() };
   } catch (error) {
     return { error };
   }
-})();
+});
 
-let current: Backend | null = "backend" in cpu ? cpu.backend : null;
+let current: Backend | null = null;
 
 function cpuBackend(): Backend {
-  if ("error" in cpu) throw cpu.error;
-  return cpu.backend;
+  cpu.say();
+  if ("error" in cpu.result) throw cpu.result.error;
+  return cpu.result.backend;
 }
 
 /** The backend that creation functions use. Throws a SettingError when an environment variable cannot be met. */
 export function defaultBackend(): Backend {
-  return current ?? cpuBackend();
+  current ??= cpuBackend();
+  return current;
 }
 
 /** Makes `backend` the one that new tensors live on; existing tensors stay where they are. */

@@ -11,6 +11,7 @@ import { createWasmSupport, type WasmSupport, wasmObstacle } from "./wasm/index.
 import { threadCount } from "./wasm/threads/count.ts";
 
 export { CpuBackend } from "./backend.ts";
+export { holdWarnings } from "./warnOnce.ts";
 
 export interface CpuOptions {
   /** False refuses WebAssembly: every kernel is a typed-array loop. Default true. */

@@ -97,12 +97,13 @@ export function createWasmSupport(threads = 1, options: WasmOptions = {}): WasmS
   if (!webAssembly || !features.simd || !features.threads) return null;
   const { memory64 = false, ...simdOptions } = options;
   if (memory64) {
-    const support = hasMemory64() ? supportOn("i64", webAssembly, threads, simdOptions) : null;
+    const canHave = hasMemory64();
+    const support = canHave ? supportOn("i64", webAssembly, threads, simdOptions) : null;
     if (support) return support;
-    warnOnce(
-      "this engine has no 64-bit WebAssembly memory (Node 24 has), or none was to be had; " +
-        "the CPU backend stays within 4 GiB",
-    );
+    const reason = canHave
+      ? "the system gives no 64-bit WebAssembly memory to this process (see ulimit -v)"
+      : "this engine has no 64-bit WebAssembly memory (Node 24 has)";
+    warnOnce(`${reason}; the CPU backend stays within 4 GiB`);
   }
   return supportOn("i32", webAssembly, threads, simdOptions);
 }
