@@ -37,7 +37,9 @@ export interface StepProfile {
 }
 
 /** Steps that a profile is the mean of. */
-const profiledSteps = 3;
+const profiledSteps = 5;
+/** Node compiles what runs often for seconds, until when JavaScript takes two to three times as long as in training. */
+const warmMilliseconds = 2000;
 
 /** Throws a UsageError when a backend cannot say how long its kernels take: to be called before the training. */
 export async function checkProfile(backend: Backend): Promise<void> {
@@ -83,9 +85,12 @@ async function profileOf(
   const several = async (): Promise<void> => {
     for (let i = 0; i < profiledSteps; i++) step();
   };
-  // Compiles what only training without an instrument needs.
-  step();
-  await backend.synchronize?.();
+  // At least one, which compiles what only training without an instrument needs.
+  const warm = performance.now() + warmMilliseconds;
+  do {
+    step();
+    await backend.synchronize?.();
+  } while (performance.now() < warm);
   const start = performance.now();
   await several();
   const scriptMilliseconds = (performance.now() - start) / profiledSteps;
