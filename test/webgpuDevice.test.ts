@@ -222,6 +222,8 @@ describe.skipIf(!software)("a process that opens a device", () => {
     const program = `console.log((await openDevice({ adapter: "software" })).f16);`;
     const { stdout, stderr } = await run(source, program, { GRADWEAVE_WEBGPU_F16: "1" });
     expect([stdout, stderr]).toEqual(["false\n", expect.stringContaining("has no shader-f16")]);
+    const wrong = await run(source, printError, { GRADWEAVE_WEBGPU_F16: "yes" });
+    expect(wrong.stdout).toBe('SettingError webgpu: GRADWEAVE_WEBGPU_F16 is "yes"; it may be 0 or 1\n');
   });
 
   it("takes the adapter from the environment, and names what it cannot find", async () => {

@@ -28,7 +28,7 @@ function obstacle(): string | null {
  */
 export function softwareWebGpu(): DeviceOptions | null {
   const reason = obstacle();
-  if (reason === null) return { adapter: "software" };
+  if (reason === null) return { adapter: "software", f16: false };
   if (process.env.GRADWEAVE_REQUIRE_WEBGPU === "1")
     throw new Error(`GRADWEAVE_REQUIRE_WEBGPU is 1, but ${reason}`);
   console.warn(`WebGPU tests are skipped: ${reason}`);
@@ -41,7 +41,7 @@ export function softwareWebGpu(): DeviceOptions | null {
  */
 export function webGpuUnderTest(): DeviceOptions | null {
   const adapter = process.env.GRADWEAVE_WEBGPU_ADAPTER;
-  return adapter ? { adapter } : softwareWebGpu();
+  return adapter ? { adapter, f16: false } : softwareWebGpu();
 }
 
 /** Makes tensors on a device of its own. Without options, in tests that are skipped, it is there and cannot be used. */

@@ -2,6 +2,7 @@
  * Opens a WebGPU device, in Node or in a browser, with all that its adapter can do, and watches it: WebGPU tells of
  * lost devices and refused work only afterwards, and only to those who listen.
  */
+import { SettingError } from "../cpu/settingError.ts";
 import { warnOnce } from "../cpu/warnOnce.ts";
 import { DeviceError, type DeviceErrorKind, DeviceLostError, WebGpuUnavailableError } from "./errors.ts";
 import type { DeviceOptions } from "./options.ts";
@@ -148,6 +149,14 @@ async function requestAdapter(options: DeviceOptions): Promise<GPUAdapter> {
   );
 }
 
+/** By the environment. */
+function isHalfWanted(): boolean {
+  const text = isNode() ? process.env.GRADWEAVE_WEBGPU_F16 : undefined;
+  if (text === undefined || text === "" || text === "0") return false;
+  if (text === "1") return true;
+  throw new SettingError(`webgpu: GRADWEAVE_WEBGPU_F16 is ${JSON.stringify(text)}; it may be 0 or 1`);
+}
+
 /** Everything the adapter has: a device that asks for nothing gets 128 MiB bindings and 16 KiB of workgroup memory. */
 function limitsOf(adapter: GPUAdapter): Record<string, number> {
   const limits: Record<string, number> = {};
@@ -163,12 +172,12 @@ function limitsOf(adapter: GPUAdapter): Record<string, number> {
  * Devices of one process may share an adapter; each has its own memory and its own errors.
  *
  * @throws WebGpuUnavailableError when there is no WebGPU, no such adapter, or it gives no device; the text says what
- *   to install
+ *   to install. SettingError when GRADWEAVE_WEBGPU_F16 is neither 0 nor 1
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<OpenDevice> {
+  const wantsHalf = options.f16 ?? isHalfWanted();
   const adapter = await requestAdapter(options);
   const description = describe(adapter);
-  const wantsHalf = options.f16 ?? (isNode() && process.env.GRADWEAVE_WEBGPU_F16 === "1");
   const f16 = wantsHalf && adapter.features.has("shader-f16");
   if (wantsHalf && !f16)
     warnOnce(`webgpu: ${description.name} has no shader-f16; values are stored in single precision`);
