@@ -13,6 +13,8 @@ import { fromHalf, halfRounding, largestHalf, toHalf } from "../src/backends/web
 import { GpuMemory } from "../src/backends/webgpu/memory.ts";
 import {
   type Backend,
+  checkpoint,
+  conv2d,
   crossEntropy,
   defaultBackend,
   manualSeed,
@@ -214,6 +216,20 @@ describe.skipIf(!opened)("half-precision storage", () => {
     expect(half.activations.peak).toBeLessThan(0.51 * whole.activations.peak);
     for (const category of ["weights", "gradients", "optimizer", "data"] as const)
       expect(half[category].peak).toBe(whole[category].peak);
+  });
+
+  it("has the same bits with a checkpoint", async () => {
+    const [values, weights] = [noise(2 * 3 * 6 * 6), noise(4 * 3 * 3 * 3, 0, 2)];
+    const run = async (wrap: (body: (x: Tensor) => Tensor, x: Tensor) => Tensor) => {
+      const x = tensor(values, { shape: [2, 3, 6, 6], backend: gpu, requiresGrad: true });
+      const weight = tensor(weights, { shape: [4, 3, 3, 3], backend: gpu, requiresGrad: true });
+      const y = wrap((map) => conv2d(map, weight).relu().mul(1.3).tanh(), x);
+      y.square().sum().backward();
+      return Promise.all([y, x.grad, weight.grad].map((each) => each?.data()));
+    };
+    const plainly = await run((body, x) => body(x));
+    expect(await run(checkpoint)).toEqual(plainly);
+    expect(plainly[0]).toEqual(rounded(plainly[0] ?? []));
   });
 
   it("replays a recorded step as the step itself", async () => {

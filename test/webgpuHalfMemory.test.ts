@@ -12,8 +12,10 @@ import { type OperandType, type ShaderSource, shaderText } from "../src/backends
 import { toWords } from "../src/backends/webgpu/staging.ts";
 import {
   adaptiveAvgPool2d,
+  checkpoint,
   crossEntropy,
   defaultBackend,
+  enableGrad,
   GrowingConcat,
   grad,
   maxPool2d,
@@ -231,6 +233,19 @@ describe("what may be rounded", () => {
       optimizer.step();
     });
     expect(lengths).toEqual([map, map, map, pooled]);
+  });
+
+  it("is the same in both passes of a checkpoint, and nothing in one that is not to be differentiated", () => {
+    const x = () => randn([1, 2, 3, 3], { requiresGrad: true });
+    const body = (map: Tensor) => map.relu().mul(map);
+    expect(rounded(() => checkpoint(body, x()).sum().backward())).toEqual([18, 18, 18, 18]);
+    expect(rounded(() => noGrad(() => checkpoint(body, x())))).toEqual([]);
+    const gradientInside = (map: Tensor) => {
+      const [gradient] = enableGrad(() => grad([map.tanh().sum()], [map]));
+      return map.mul(gradient ?? 0);
+    };
+    // tanh(x) and the product, not the gradient between them.
+    expect(rounded(() => void checkpoint(gradientInside, x()))).toEqual([18, 18]);
   });
 
   it("is no gradient, also where gradients are differentiated again", () => {

@@ -2,7 +2,7 @@
 import { defaultGenerator } from "../tensor/generator.ts";
 import { scope } from "../tensor/scope.ts";
 import { Tensor } from "../tensor/tensor.ts";
-import { type GradientContext, record } from "./defineOp.ts";
+import { computingForLater, type GradientContext, record } from "./defineOp.ts";
 import { backward } from "./engine.ts";
 import { atPlace, currentPlace, enableGrad, isGradEnabled, noGrad } from "./mode.ts";
 
@@ -34,7 +34,8 @@ function asRecomputation<Result>(body: () => Result): Result {
 export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
   const generator = defaultGenerator();
   const before = generator.state();
-  const output = scope(() => noGrad(() => body(...inputs)));
+  const run = () => scope(() => noGrad(() => body(...inputs)));
+  const output = isGradEnabled() ? computingForLater(run) : run();
   if (!isGradEnabled()) return output;
 
   const here = currentPlace();
@@ -53,7 +54,9 @@ export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Ten
           if (requiresGrad) leaf.requiresGrad = true;
           return leaf;
         });
-        const again = atPlace(here, () => asRecomputation(() => enableGrad(() => body(...leaves))));
+        const again = atPlace(here, () =>
+          asRecomputation(() => computingForLater(() => enableGrad(() => body(...leaves)))),
+        );
         if (again.requiresGrad) backward(again, gradient);
         return leaves.map((leaf) => leaf.grad);
       });

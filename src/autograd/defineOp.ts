@@ -149,14 +149,32 @@ export type Op<Attributes> = (inputs: readonly Tensor[], attributes: Attributes)
 export type ViewOp<Attributes> = (input: Tensor, attributes: Attributes) => Tensor;
 
 let gradientDepth = 0;
+let computesForLater = false;
 
 /** Marks what `body` allocates as gradients in the memory report. */
 export function countingAsGradients<Result>(body: () => Result): Result {
+  const saved = computesForLater;
   gradientDepth += 1;
+  computesForLater = false;
   try {
     return body();
   } finally {
     gradientDepth -= 1;
+    computesForLater = saved;
+  }
+}
+
+/**
+ * Marks `body` as a forward pass that a backward pass will need, whether it is recorded now or not: its maps are stored
+ * as those of recorded ops are, so that what is computed twice has the same bits.
+ */
+export function computingForLater<Result>(body: () => Result): Result {
+  const saved = computesForLater;
+  computesForLater = true;
+  try {
+    return body();
+  } finally {
+    computesForLater = saved;
   }
 }
 
@@ -171,7 +189,9 @@ export function allocate(
   inputs: readonly Tensor[] = [],
 ): Tensor {
   const category = gradientDepth > 0 ? "gradients" : "activations";
-  const isKept = gradientDepth === 0 && isMap(shape) && isGradEnabled() && inputs.some(requiresGrad);
+  const isKept =
+    isMap(shape) &&
+    (computesForLater || (gradientDepth === 0 && isGradEnabled() && inputs.some(requiresGrad)));
   return new Tensor(new Storage(backend, dtype, sizeOf(shape), category, isKept), shape);
 }
 
