@@ -9,6 +9,8 @@ import { columnsOf, type TileShape } from "./tile.ts";
  * results, and the image is gathered for each part.
  */
 export const enoughItems = 4;
+/** Of columns read in place, which cost nothing to split: so many share evenly where the last item is smaller. */
+export const evenItems = 8;
 /** With so many results or fewer, slivers cost as much as they save. */
 export const narrowResults = 12;
 /** With so many or fewer they cost a little more than computing this share for nothing. */

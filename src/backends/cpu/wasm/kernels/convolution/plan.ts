@@ -9,7 +9,7 @@
  */
 import type { WasmRuntime } from "../../runtime.ts";
 import type { GatherSizes } from "./gatherSizes.ts";
-import { cut, cutNarrow, enoughItems, halvesOf, type ItemCut, isNarrow } from "./items.ts";
+import { cut, cutNarrow, enoughItems, evenItems, halvesOf, type ItemCut, isNarrow } from "./items.ts";
 import { evenPhaseOf, pitchesOf, stretches } from "./margins.ts";
 import { floatBytes, RecordLayout, writeIntegers } from "./record.ts";
 import { columnsOf, type TileShape, tileRows } from "./tile.ts";
@@ -154,7 +154,7 @@ export function makePlan(
   const items = groups * imageBlocks * rowBlocks;
   const columns = columnsOf(shape);
   const tiles = Math.ceil((imagesPerItem * rowsPerItem * horizontal.outputs) / columns);
-  const tileParts = inPlace ? Math.min(tiles, Math.ceil(enoughItems / items)) : 1;
+  const tileParts = inPlace ? Math.min(tiles, Math.ceil(evenItems / items)) : 1;
   const tilesPerItem = Math.ceil(tiles / tileParts);
   const columnBlocks = Math.ceil(tiles / tilesPerItem);
   const wantedParts = narrow || given ? 1 : Math.ceil(enoughItems / (items * columnBlocks));
