@@ -3,7 +3,7 @@ import type { HostView } from "../../../../backend.ts";
 import type { Conv2dAttributes } from "../../../loops/conv2d.ts";
 import type { WasmRuntime } from "../../runtime.ts";
 import { type PhasePairsPlan, planPhasePairs } from "./phasePairsPlan.ts";
-import { makePlan, type Plan } from "./plan.ts";
+import { makePlan, type Plan, type WeightedPlan } from "./plan.ts";
 import { floatBytes, writeIntegers, writeWords } from "./record.ts";
 import { inputGradientProducts, type WeightedProduct } from "./sizes.ts";
 import { planSquareProduct, type SquareProductPlan } from "./squareProductPlan.ts";
@@ -14,13 +14,6 @@ interface Placed {
   readonly first: number;
   /** Positions of an image that the product writes. */
   readonly positions: number;
-}
-
-/** A plan, and where the weights of its steps lie. */
-export interface WeightedPlan {
-  readonly plan: Plan;
-  /** Address of where the weights of each step lie. */
-  readonly weightTable: number;
 }
 
 export interface GatheredPlan extends Placed, WeightedPlan {}

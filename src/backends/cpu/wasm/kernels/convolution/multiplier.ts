@@ -14,7 +14,6 @@ import {
   panelBytesOf,
   planInputGradient,
   planProduct,
-  type WeightedPlan,
 } from "./inputPlan.ts";
 import { defineJoinPlanes } from "./joinPlanes.ts";
 import { defineNarrowProduct } from "./narrow.ts";
@@ -24,7 +23,7 @@ import { definePackSliver } from "./packSliver.ts";
 import { definePackPanels } from "./panels.ts";
 import { definePhasePairs } from "./phasePairs.ts";
 import type { PhasePairsPlan } from "./phasePairsPlan.ts";
-import type { Plan } from "./plan.ts";
+import type { Plan, WeightedPlan } from "./plan.ts";
 import { PlanCache } from "./planCache.ts";
 import { defineCopyRow, definePrepare } from "./prepareImage.ts";
 import { defineGatheredProduct } from "./product.ts";
@@ -40,6 +39,18 @@ const [multiplyNanoseconds, copyNanoseconds] = [0.02, 0.2];
 
 /** A weight gradient by squares, or by dot products. */
 type WeightsPlan = { readonly squares: SquareWeightsPlan } | DotsPlan;
+
+/** The weights as a product takes them. Strides in bytes: a row of the product's left operand, and a group of them. */
+interface Weights {
+  readonly view: HostView;
+  readonly groupBytes: number;
+  readonly rowBytes: number;
+}
+
+function weightsOf(view: HostView, { groups }: Conv2dAttributes, rowBytes: number): Weights {
+  const [filterBytes] = bytesOf(view);
+  return { view, groupBytes: (view.shape[0] / groups) * filterBytes, rowBytes };
+}
 
 const itemNanoseconds = ({ results, depth, positionsPerItem }: Plan): number =>
   multiplyNanoseconds * results * depth * positionsPerItem;
@@ -94,8 +105,7 @@ export class Multiplier {
       planProduct(this.#runtime, this.#shape, forwardProduct(x, weight, y, attributes)),
     );
     const [rowBytes] = bytesOf(weight);
-    const groupBytes = (weight.shape[0] / attributes.groups) * rowBytes;
-    this.#multiply(plan, x, weight, groupBytes, rowBytes, y, coefficients);
+    this.#multiply(plan, x, weightsOf(weight, attributes, rowBytes), y, coefficients);
   }
 
   /** Writes the gradient of the input to `x`. Calls `clear` before where some positions are read by no window. */
@@ -109,27 +119,24 @@ export class Multiplier {
     const plan = this.#input.get([gradient, weight, x], attributes, () =>
       planInputGradient(this.#runtime, this.#shape, gradient, weight, x, attributes),
     );
-    const [w0, w1] = bytesOf(weight);
-    const groupBytes = (weight.shape[0] / attributes.groups) * w0;
+    const [, channelBytes] = bytesOf(weight);
+    const weights = weightsOf(weight, attributes, channelBytes);
     if (!plan.isWhole) clear();
     if ("products" in plan)
-      for (const product of plan.products) this.#multiply(product, gradient, weight, groupBytes, w1, x, 0);
-    else if ("pairs" in plan) this.#multiplyPairs(plan.pairs, gradient, weight, groupBytes, w1, x);
-    else this.#multiplyPhases(plan.narrow, gradient, weight, groupBytes, w1, x);
+      for (const product of plan.products) this.#multiply(product, gradient, weights, x, 0);
+    else if ("pairs" in plan) this.#multiplyPairs(plan.pairs, gradient, weights, x);
+    else this.#multiplyPhases(plan.narrow, gradient, weights, x);
   }
 
-  /** The phases of a stride, item by item. Strides of the weights in bytes. */
+  /** The phases of a stride, item by item. */
   #multiplyPhases(
     { plans, table, panelOffsets }: NarrowPhases,
     source: HostView,
-    weight: HostView,
-    groupBytes: number,
-    rowBytes: number,
+    weights: Weights,
     target: HostView,
   ): void {
     const panels = this.#runtime.scratch("conv2d panels", panelOffsets[plans.length]);
-    for (const [i, product] of plans.entries())
-      this.#packPanels(product, weight, groupBytes, rowBytes, panels + panelOffsets[i]);
+    for (const [i, product] of plans.entries()) this.#packPanels(product, weights, panels + panelOffsets[i]);
     const operands = [addressOf(source), addressOf(target), panels, table, plans.length];
     const sizes = plans.map(({ plan }) => plan);
     this.#runtime.forRange(this.#functions().narrowPhases, sizes[0].items, operands, {
@@ -140,22 +147,19 @@ export class Multiplier {
 
   /** A stride of 2, even and odd columns at a time. */
   #multiplyPairs(
-    { sides, items, scratchBytes }: PhasePairsPlan,
+    { sides, scratchBytes }: PhasePairsPlan,
     source: HostView,
-    weight: HostView,
-    groupBytes: number,
-    rowBytes: number,
+    weights: Weights,
     target: HostView,
   ): void {
     const [even, odd] = sides.map(({ plan }) => plan);
     const panels = this.#runtime.scratch("conv2d panels", panelBytesOf(even) + panelBytesOf(odd));
     const addresses = [panels, panels + panelBytesOf(even)];
-    for (const [i, side] of sides.entries())
-      this.#packPanels(side, weight, groupBytes, rowBytes, addresses[i]);
+    for (const [i, side] of sides.entries()) this.#packPanels(side, weights, addresses[i]);
     const [, , H, W] = target.shape;
     this.#runtime.forRange(
       this.#functions().phasePairs,
-      items,
+      even.items,
       [even.address, odd.address, addressOf(source), ...addresses, addressOf(target), H, W],
       { scratchBytes, grain: grainOf(itemNanoseconds(even) + itemNanoseconds(odd)) },
     );
@@ -230,27 +234,26 @@ export class Multiplier {
     return this.#compiled;
   }
 
-  /** Packs the weights of every group, then multiplies item by item. Strides of the weights in bytes. */
+  /** Packs the weights of every group, then multiplies item by item. */
   #multiply(
     product: ProductPlan,
     source: HostView,
-    weight: HostView,
-    groupBytes: number,
-    rowBytes: number,
+    weights: Weights,
     target: HostView,
     coefficients: number,
   ): void {
     const { first } = product;
     if ("squares" in product) {
       const { squares } = product;
-      this.#squares.multiply(squares, source, weight, rowBytes, addressOf(target) + first, coefficients);
+      const { view, rowBytes } = weights;
+      this.#squares.multiply(squares, source, view, rowBytes, addressOf(target) + first, coefficients);
       return;
     }
     const { plan } = product;
     const { address, itemBytes, itemImageBytes, narrow } = plan;
     const { gatheredProduct, narrowProduct } = this.#functions();
     const packed = this.#runtime.scratch("conv2d panels", panelBytesOf(plan));
-    this.#packPanels(product, weight, groupBytes, rowBytes, packed);
+    this.#packPanels(product, weights, packed);
     this.#runtime.forRange(
       narrow ? narrowProduct : gatheredProduct,
       plan.items,
@@ -261,12 +264,10 @@ export class Multiplier {
 
   #packPanels(
     { plan: { address, groups, panels, depth }, weightTable }: WeightedPlan,
-    weight: HostView,
-    groupBytes: number,
-    rowBytes: number,
+    { view, groupBytes, rowBytes }: Weights,
     packed: number,
   ): void {
-    const operands = [address, addressOf(weight), groupBytes, rowBytes, weightTable, packed];
+    const operands = [address, addressOf(view), groupBytes, rowBytes, weightTable, packed];
     this.#runtime.forRange(this.#functions().packPanels, groups * panels, operands, {
       grain: grainOf(copyNanoseconds * tileRows * depth),
     });

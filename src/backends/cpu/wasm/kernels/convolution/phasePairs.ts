@@ -64,8 +64,7 @@ function definePairTile(module: ModuleBuilder, shape: TileShape, rows: number): 
     f.forPointer(p.table, p.table, end, floatBytes * rowTaps, () => {
       row.set(i32.add(p.base, i32.load(p.table)));
       const here = load(0);
-      // Sums of odd columns get two taps, with those of even columns between them to wait for the first.
-
+      // Between the two taps of an odd column comes that of the even one, so that the second need not wait for the first.
       multiply(1, 1, here);
       multiply(0, 0, here);
       multiply(2, 1, load(1));
@@ -114,8 +113,8 @@ function defineJoinColumns(module: ModuleBuilder): FunctionHandle<typeof joinPar
 }
 
 /**
- * (begin, end, scratch, evenPlan, oddPlan, source, panels, oddPanels, target, H, W): items of the plans of even and of
- * odd rows, which are cut alike. Scratch memory holds a panel's results for both, and the item's gradients.
+ * (begin, end, scratch, evenPlan, oddPlan, source, evenPanels, oddPanels, target, H, W): items of the plans of even and
+ * of odd rows, which are cut alike. Scratch memory holds a panel's results for both, and the item's gradients.
  */
 export function definePhasePairs(module: ModuleBuilder, shape: TileShape, prepare: PrepareImage): void {
   const width = columnsOf(shape);
@@ -190,7 +189,7 @@ export function definePhasePairs(module: ModuleBuilder, shape: TileShape, prepar
         f.forRange(r, 0, height, 1, () => {
           to.set(i32.add(out, i32.mul(i32.shl(row, 1), p.targetRow)));
           y.set(i32.shl(row, 1));
-          line.set(i32.mul(i32.mul(r, 2), planeBytes));
+          line.set(i32.mul(i32.shl(r, 1), planeBytes));
           f.forRange(i, 0, rows, 1, () => {
             for (const { results } of sides) {
               f.if(i32.lt_s(y, H), () => {

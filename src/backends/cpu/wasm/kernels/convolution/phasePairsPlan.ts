@@ -5,9 +5,9 @@ import type { WasmRuntime } from "../../runtime.ts";
 import type { GatherSizes, GatherTap } from "./gatherSizes.ts";
 import { enoughItems, type ItemCut } from "./items.ts";
 import { pairRows } from "./phasePairs.ts";
-import { makePlan, type Plan } from "./plan.ts";
+import { makePlan, type WeightedPlan } from "./plan.ts";
 import { floatBytes, writeIntegers } from "./record.ts";
-import { bytesOf } from "./sizes.ts";
+import { bytesOf, sourceStrides } from "./sizes.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
 
 /** With more results a group's weights are read too often: 256 to 256 channels on 28 x 28 lose a tenth. */
@@ -32,12 +32,7 @@ const columns = [
 
 export interface PhasePairsPlan {
   /** Of even rows and of odd ones. */
-  readonly sides: readonly {
-    readonly plan: Plan;
-    /** Address of where the weights of each step lie. */
-    readonly weightTable: number;
-  }[];
-  readonly items: number;
+  readonly sides: readonly WeightedPlan[];
   readonly scratchBytes: number;
 }
 
@@ -60,6 +55,7 @@ export function planPhasePairs(
   const [images, , P, Q] = gradient.shape;
   const channels = K / groups;
   const pitch = Q + 1;
+  // Of a position: even and odd columns of even and of odd rows, of a panel's results.
   const resultBytes = 4 * pairRows * floatBytes;
   const rowBytes = pitch * (resultBytes + floatBytes * channels);
   const most = Math.max(1, Math.floor(itemBytes / rowBytes));
@@ -68,10 +64,6 @@ export function planPhasePairs(
   const axis = (extent: number) => ({
     ...{ extent, stride: 1, before: 0, length: extent + 1, outputs: extent, reach: 1 },
   });
-  const strides = (view: HostView, perGroup: number) => {
-    const [image, channel, row, column] = bytesOf(view);
-    return { image, channel, row, column, group: perGroup * channel };
-  };
   const [w0, , w2, w3] = bytesOf(weight);
   const sides = [evenRows, oddRows].map((rows) => {
     const taps = rows.flatMap(({ shift: up }) =>
@@ -80,7 +72,8 @@ export function planPhasePairs(
     const sizes: GatherSizes = {
       ...{ images, groups, channels, results, taps, inPlace: false },
       ...{ vertical: axis(P), horizontal: axis(Q) },
-      ...{ source: strides(gradient, channels), target: strides(x, results) },
+      source: sourceStrides(gradient, channels),
+      target: { ...sourceStrides(x, results), column: bytesOf(x)[3] },
     };
     const weights = Array.from({ length: channels }, (_, k) =>
       rows.flatMap(({ r }) => columns.map(({ s }) => k * w0 + r * w2 + s * w3)),
@@ -95,7 +88,6 @@ export function planPhasePairs(
   const positions = width * Math.ceil((cut.rowsPerItem * pitch) / width);
   return {
     sides,
-    items: plan.items,
     // A tile reads one column and one row further than its positions.
     scratchBytes: resultBytes * positions + floatBytes * (width + pitch) + plan.itemImageBytes,
   };

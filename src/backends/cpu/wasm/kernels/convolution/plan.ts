@@ -91,6 +91,13 @@ export interface Plan {
   readonly itemBytes: number;
 }
 
+/** A plan, and where the weights of its steps lie. */
+export interface WeightedPlan {
+  readonly plan: Plan;
+  /** Address of where the weights of each step lie. */
+  readonly weightTable: number;
+}
+
 /** Panels of A for so many rows: as even as they can be, the taller ones first. */
 function panelsOf(rows: number, tallest: number): { panels: number; tall: number; height: number } {
   const panels = Math.ceil(rows / tallest);

@@ -49,7 +49,8 @@ function weightTable(
   ).flat();
 }
 
-function sourceStrides(view: HostView, channelsPerGroup: number) {
+/** Bytes from one image, channel, row and group of channels to the next. */
+export function sourceStrides(view: HostView, channelsPerGroup: number) {
   const [image, channel, row] = bytesOf(view);
   return { image, channel, row, group: channelsPerGroup * channel };
 }
