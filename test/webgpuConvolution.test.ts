@@ -78,6 +78,53 @@ describe.skipIf(!options)("convolutions on WebGPU", async () => {
     60_000,
   );
 
+  it.each([
+    ["of software adapters", true],
+    ["of GPUs", false],
+  ])(
+    "lose no digits to a mean far from 0, by which norms in front of them subtract: kernels %s",
+    async (_, quads) => {
+      const onDevice = await tensorsOnDevice(options && { ...options, quads });
+      const property = fc.asyncProperty(
+        fc.record({
+          mean: fc.constantFrom(-1000, -30, 3, 100, 1000),
+          channels: fc.integer({ min: 1, max: 9 }),
+          extent: fc.integer({ min: 3, max: 7 }),
+          window: fc.constantFrom(1, 3),
+        }),
+        async ({ mean, channels, extent, window }) => {
+          const shape = [2, channels, extent, extent];
+          const results = (make: Make) => {
+            const x = make(noise(2 * channels * extent * extent, mean, 1), shape);
+            const filter = make(noise(5 * channels * window * window, 0, 2), [5, channels, window, window]);
+            filter.requiresGrad = true;
+            const vectors = {
+              weight: make(noise(channels, 1, 3), [channels]),
+              bias: make(noise(channels, 0, 4), [channels]),
+            };
+            // The same on both sides, and representable: what is left is how the norm is applied.
+            const statistics = make(
+              Float32Array.from({ length: 2 * channels }, (_, i) => (i < channels ? mean : 1)),
+              [2, channels],
+            );
+            const y = normReluConv2d(x, filter, { ...vectors, statistics, padding: window >> 1 });
+            return [y, ...grad(y, [filter], { gradients: [make(noise(y.size, 0, 5), y.shape)] })];
+          };
+          const found = await Promise.all(results(onDevice).map((each) => each.data()));
+          const expected = results((values, shape) => tensor(values, { shape })).map((each) =>
+            each.dataSync(),
+          );
+          found.forEach((values, i) => {
+            const size = furthest(expected[i], new Float32Array(expected[i].length));
+            expect(furthest(values, expected[i])).toBeLessThan(2e-6 * size);
+          });
+        },
+      );
+      await fc.assert(property, { numRuns: 16, seed: 3 });
+    },
+    60_000,
+  );
+
   it("keep a NaN to the outputs whose windows hold it", async () => {
     const onDevice = await tensorsOnDevice(options);
     const [channels, extent] = [5, 9];

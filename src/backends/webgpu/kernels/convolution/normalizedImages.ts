@@ -65,14 +65,14 @@ export function launchNormalizedImages(
   let mean = statistics_get(p.statistics_o + c * p.statistics_1);
   let variance = statistics_get(p.statistics_o + p.statistics_0 + c * p.statistics_1);
   let scale = weight_get(p.weight_o + c * p.weight_0) / sqrt(variance + p.epsilon);
-  let shift = bias_get(p.bias_o + c * p.bias_0) - mean * scale;
+  let shift = bias_get(p.bias_o + c * p.bias_0);
   let x_at = p.x_o + (plane / p.C) * p.x_0 + c * p.x_1 + first * p.x_3;
   let x_column = p.x_3;
   let y_at = plane * p.length + first;
 ${range(elements)
   .map((i) => {
     // A NaN is not less than 0, and stays.
-    const element = `let v = x_get(x_at + ${i} * x_column) * scale + shift; y_set(y_at + ${i}, select(v, 0.0, v < 0.0));`;
+    const element = `let v = (x_get(x_at + ${i} * x_column) - mean) * scale + shift; y_set(y_at + ${i}, select(v, 0.0, v < 0.0));`;
     return isWhole || i === 0 ? `  { ${element} }` : `  if (first + ${i} < p.length) { ${element} }`;
   })
   .join("\n")}`,

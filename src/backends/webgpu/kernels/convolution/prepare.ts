@@ -10,7 +10,10 @@ import { expressionFunctions } from "../../wgsl.ts";
 import type { Job } from "../jobs.ts";
 import type { Images } from "./geometry.ts";
 
-/** x ↦ max(weight · (x − mean) / √(variance + ε) + bias, 0) by channel. */
+/**
+ * x ↦ max(weight · (x − mean) / √(variance + ε) + bias, 0) by channel. The mean is subtracted first: in x · scale −
+ * mean · scale a mean far from 0 costs digits.
+ */
 export interface Normalization {
   /** `[C]` */
   readonly weight: GpuView;
@@ -93,13 +96,13 @@ function imagesShader(name: string, isNormed: boolean, isSpread: boolean): Retur
   let mean = ${name}statistics_get(${n("statistics_o")} + c * ${n("statistics_1")});
   let variance = ${name}statistics_get(${n("statistics_o")} + ${n("statistics_0")} + c * ${n("statistics_1")});
   let scale = ${name}weight_get(${n("weight_o")} + c * ${n("weight_0")}) / sqrt(variance + ${n("epsilon")});
-  let shift = ${name}bias_get(${n("bias_o")} + c * ${n("bias_0")}) - mean * scale;`;
+  let shift = ${name}bias_get(${n("bias_o")} + c * ${n("bias_0")});`;
   const element = `
-fn ${name}element(base: i32, w: i32${isNormed ? ", scale: f32, shift: f32" : ""}) -> f32 {
+fn ${name}element(base: i32, w: i32${isNormed ? ", mean: f32, scale: f32, shift: f32" : ""}) -> f32 {
   ${isSpread ? `if (w < 0 || w % ${n("spread_w")} != 0) { return 0.0; }\n  let column = w / ${n("spread_w")};` : "let column = w;"}
   if (column < 0 || column >= ${n("W")}) { return 0.0; }
   let value = ${name}x_get(base + column * ${n("x_3")});
-  return ${isNormed ? "f_max(value * scale + shift, 0.0)" : "value"};
+  return ${isNormed ? "f_max((value - mean) * scale + shift, 0.0)" : "value"};
 }`;
   return {
     declarations: [...(isNormed ? [expressionFunctions] : []), element],
@@ -118,7 +121,7 @@ fn ${name}element(base: i32, w: i32${isNormed ? ", scale: f32, shift: f32" : ""}
   let w = vector * 4 - ${n("left")};
   ${isNormed ? coefficients : ""}
   ${name}y_set4(e * 4, vec4<f32>(${[0, 1, 2, 3]
-    .map((lane) => `${name}element(base, w + ${lane}${isNormed ? ", scale, shift" : ""})`)
+    .map((lane) => `${name}element(base, w + ${lane}${isNormed ? ", mean, scale, shift" : ""})`)
     .join(", ")}));`,
   };
 }

@@ -55,7 +55,7 @@ function shader({
     masks.length === 0 ? value : `bitcast<f32>(bitcast<u32>(${value}) & ${masks.join(" & ")})`;
   const input = (i: number, j: number): string => {
     const value = `x_get(x_channel${i} + x_at${j})`;
-    return isNormed ? `rectified(${value} * scale${i} + shift${i})` : value;
+    return isNormed ? `rectified((${value} - mean${i}) * scale${i} + shift${i})` : value;
   };
   const counts = [
     ...(wholeShares ? [] : ["first + i < p.all_pieces"]),
@@ -184,7 +184,7 @@ const coefficients = (i: number): string => `
   let mean${i} = statistics_get(p.statistics_o + channel${i} * p.statistics_1);
   let variance${i} = statistics_get(p.statistics_o + p.statistics_0 + channel${i} * p.statistics_1);
   let scale${i} = weight_get(p.weight_o + channel${i} * p.weight_0) / sqrt(variance${i} + p.epsilon);
-  let shift${i} = bias_get(p.bias_o + channel${i} * p.bias_0) - mean${i} * scale${i};`;
+  let shift${i} = bias_get(p.bias_o + channel${i} * p.bias_0);`;
 
 /** Of a row, so many neighbours at a time: a divisor where there is one, else the least waste. */
 function pixelsOf(Q: number): number {
