@@ -14,7 +14,7 @@ import type { AssignAllAttributes } from "../../loops/assignAll.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
 import { addressOf, grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
 import { isPrintable, prepare, printLanes } from "./lanes.ts";
-import { floatBytes, storeFirstLanes } from "./rows.ts";
+import { floatBytes, inPairs, storeFirstLanes, storePairs } from "./rows.ts";
 
 export interface AssignAllKernels {
   readonly assignAll: HostKernel<AssignAllAttributes>;
@@ -89,8 +89,16 @@ function compile(
       left.set(i32.sub(left, 4 * vectors));
     };
     const whole = (vectors: number) => () => {
-      for (let v = 0; v < vectors; v++)
-        for (const [target, value] of compute(16 * v)) v128.store(pointers[target], value, 16 * v);
+      inPairs(vectors, (pair) => {
+        const written = pair.map((v) => compute(16 * v));
+        for (const target of written[0].keys())
+          storePairs(
+            f,
+            pointers[target],
+            written.flatMap((values) => values.get(target) ?? []),
+            16 * pair[0],
+          );
+      });
       move(vectors);
     };
 

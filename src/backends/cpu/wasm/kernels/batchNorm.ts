@@ -35,7 +35,7 @@ import {
   xPlace,
   yPlace,
 } from "./rows.ts";
-import { type SumKernels, sumNanoseconds } from "./sums.ts";
+import { type SumKernels, sumOptions, sumScratchBytes } from "./sums.ts";
 
 export interface BatchNormKernels {
   readonly batchStatistics: HostKernel<BatchStatisticsAttributes>;
@@ -174,10 +174,10 @@ export function batchNormKernels(
     const shifts = floatsAt(shiftsAt, C);
     const totals = doublesAt(totalsAt, 4 * C);
     const firstImage = [...placeOf(x), 1, rows, columns, totalsAt];
-    runtime.forRange(sums, C, firstImage, { grain: grainOf(sumNanoseconds(plane)) });
+    runtime.forRange(sums, C, firstImage, sumOptions(plane));
     for (let c = 0; c < C; c++) shifts[c] = (totals[2 * c] + totals[2 * c + 1]) / plane;
     const allImages = [...placeOf(x), N, rows, columns, totalsAt, shiftsAt];
-    runtime.forRange(moments, C, allImages, { grain: grainOf(sumNanoseconds(count)) });
+    runtime.forRange(moments, C, allImages, sumOptions(count));
     for (let c = 0; c < C; c++) {
       let difference = (totals[4 * c] + totals[4 * c + 1]) / count;
       let square = (totals[4 * c + 2] + totals[4 * c + 3]) / count;
@@ -187,7 +187,7 @@ export function batchNormKernels(
       }
       if (difference ** 2 > worstShift * (square - difference ** 2)) {
         shifts[c] += difference;
-        moments(c, c + 1, 0, ...allImages);
+        moments(c, c + 1, scratch("sums", sumScratchBytes), ...allImages);
         const sumsAgain = totals.subarray(4 * c);
         difference = (sumsAgain[0] + sumsAgain[1]) / count;
         square = (sumsAgain[2] + sumsAgain[3]) / count;
@@ -223,7 +223,7 @@ export function batchNormKernels(
     const totalsAt = scratch("totals", 32 * C);
     const { rows, columns } = layout;
     const args = [...placeOf(x), N, rows, columns, totalsAt, shiftsAt, ...placeOf(gradient)];
-    runtime.forRange(products, C, args, { grain: grainOf(sumNanoseconds(N * rows * columns)) });
+    runtime.forRange(products, C, args, sumOptions(N * rows * columns));
     const totals = doublesAt(totalsAt, 4 * C);
     for (let c = 0; c < C; c++) {
       const scale = 1 / Math.sqrt(pairAt(statistics, 1, c) + attributes.epsilon);

@@ -10,11 +10,13 @@ import { grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
 import {
   floatBytes,
   forEachPlane,
+  inPairs,
   type Place,
   placeOf,
   rangeParameters,
   rowsOf,
   storeFirstLanes,
+  storePairs,
   yPlace,
 } from "./rows.ts";
 
@@ -39,7 +41,14 @@ function compile(runtime: WasmRuntime): RangeFunction {
           const left = f.let(p.columns, "left");
           const value = (offset: number) => f32x4.max(f32x4.add(v128.load(at, offset), bias), f32x4.splat(0));
           const groups = (count: number) => () => {
-            for (let u = 0; u < count; u++) v128.store(at, value(16 * u), 16 * u);
+            inPairs(count, (pair) =>
+              storePairs(
+                f,
+                at,
+                pair.map((u) => f.let(value(16 * u))),
+                16 * pair[0],
+              ),
+            );
             at.set(i32.add(at, 16 * count));
             left.set(i32.sub(left, 4 * count));
           };

@@ -20,7 +20,7 @@ import {
   xPlace,
   yPlace,
 } from "./rows.ts";
-import { addPlanes, sumCounts, sumNanoseconds } from "./sums.ts";
+import { addPlanes, sumCounts, sumOptions } from "./sums.ts";
 
 export interface NormReluKernels {
   readonly normReluSums: HostBackendKernel<BatchNormAttributes>;
@@ -54,7 +54,7 @@ function compile(runtime: WasmRuntime): Ranges {
     constant: Local<"v128">,
   ) => {
     const normed = f.let(multiplyAdd(f, fused, difference, slope, constant));
-    return f.let(f.v128.andnot(gradient, f.f32x4.le(normed, f.f32x4.splat(0))));
+    return f.let(f.v128.andnot(gradient, f.f32x4.le(normed, f.v128.const(new Float32Array(4)))));
   };
 
   module.func(
@@ -158,8 +158,7 @@ export function normReluKernels(runtime: WasmRuntime): NormReluKernels {
     const totalsAt = runtime.scratch("normRelu totals", 32 * C);
     const coefficients = coefficientsOf(inputs, attributes.epsilon);
     const args = [...placeOf(x), N, rows, columns, totalsAt, coefficients, ...placeOf(gradient)];
-    const grain = grainOf(sumNanoseconds(N * rows * columns));
-    runtime.forRange(ranges().maskedProducts, C, args, { grain });
+    runtime.forRange(ranges().maskedProducts, C, args, sumOptions(N * rows * columns));
     const totals = new Float64Array(runtime.memory.memory.buffer, totalsAt, 4 * C);
     const { data, offset, strides } = output;
     for (let c = 0; c < C; c++) {

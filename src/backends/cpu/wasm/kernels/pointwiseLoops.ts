@@ -3,7 +3,7 @@ import type { Expression } from "../../../expression.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder, type Operand } from "../encoder/index.ts";
 import type { RangeFunction, WasmRuntime } from "../runtime.ts";
 import { isLong, printByteLanes, printLanes } from "./lanes.ts";
-import { rangeParameters } from "./rows.ts";
+import { inPairs, rangeParameters } from "./rows.ts";
 
 export const floatBytes = 4;
 const vectorBytes = 16;
@@ -111,10 +111,12 @@ function printLoops(
       f.while(
         () => i32.lt_u(at, wholeTurns),
         () => {
-          for (let offset = 0; offset < turn; offset += vectorBytes) {
-            const value = compute(offset);
-            store(() => addressOf(0), value, offset);
-          }
+          inPairs(unrolled, (pair) => {
+            // Both are computed before either is stored, and the second is stored first (storePairs in rows.ts).
+            const values = pair.map((vector) => compute(vector * vectorBytes));
+            for (let i = pair.length - 1; i >= 0; i--)
+              store(() => addressOf(0), values[i], pair[i] * vectorBytes);
+          });
           at.set(i32.add(at, turn));
         },
       );

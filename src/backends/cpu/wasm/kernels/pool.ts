@@ -25,7 +25,7 @@ import { overlappingPools } from "./poolOverlapping.ts";
 import { windowKernels } from "./poolSideBySide.ts";
 import type { ResizeKernels } from "./resize.ts";
 import { floatBytes, placeOf } from "./rows.ts";
-import { type SumKernels, sumNanoseconds } from "./sums.ts";
+import { type SumKernels, sumOptions } from "./sums.ts";
 
 export interface PoolKernels {
   readonly avgPool2d: HostKernel<AvgPool2dAttributes>;
@@ -115,7 +115,7 @@ export function poolKernels(
     const [rows, columns] = rowsOfPlanes(x);
     for (let n = 0; n < N; n++) {
       const args = [address + n * image, 0, plane, row, 1, rows, columns, totalsAt];
-      runtime.forRange(sums, C, args, { grain: grainOf(sumNanoseconds(H * W)) });
+      runtime.forRange(sums, C, args, sumOptions(H * W));
       const to = output.offset + n * output.strides[0];
       for (let c = 0; c < C; c++)
         output.data[to + c * output.strides[1]] = (totals[2 * c] + totals[2 * c + 1]) / (H * W);

@@ -17,7 +17,7 @@ import type { SumAttributes } from "../../loops/reduce.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
 import { addressOf, grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
 import { floatBytes, rangeParameters, storeFirstLanes, upperHalf } from "./rows.ts";
-import { type SumKernels, sumNanoseconds } from "./sums.ts";
+import { type SumKernels, sumNanoseconds, sumOptions } from "./sums.ts";
 
 export interface ReduceKernels {
   readonly sum: HostKernel<SumAttributes>;
@@ -197,7 +197,7 @@ export function reduceKernels(
     const at = runtime.scratch("sum totals", 16 * planes.extent);
     const args = [from, outer.from, planes.from, rows.from, outer.extent, rows.extent, columns.extent, at];
     const elements = outer.extent * rows.extent * columns.extent;
-    runtime.forRange(sums, planes.extent, args, { grain: grainOf(sumNanoseconds(elements)) });
+    runtime.forRange(sums, planes.extent, args, sumOptions(elements));
     return new Float64Array(runtime.memory.memory.buffer, at, 2 * planes.extent);
   }
 

@@ -10,7 +10,7 @@
  * Ranges are of planes, so that a plane's terms are added up in the same order for every number of threads.
  */
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
-import { multiplyAdd, type RangeFunction, type WasmRuntime } from "../runtime.ts";
+import { grainOf, multiplyAdd, type RangeFunction, type RangeOptions, type WasmRuntime } from "../runtime.ts";
 import {
   firstLanes,
   forEachChannel,
@@ -29,7 +29,10 @@ const lanesOfSums = 4;
 /** Additions of f32 on the way of one term into a total: its own lane's, and two where four vectors become one. */
 export const sumRoundings = chunk / (4 * lanesOfSums) + 1 + 2;
 
-/** Ranges of planes: every function begins with `begin`, `end` and `scratch`, which it does not use. */
+/** Bytes of scratch memory that these functions need. */
+export const sumScratchBytes = 2 * 16 * lanesOfSums;
+
+/** Ranges of planes: every function begins with `begin`, `end` and `scratch`. */
 export interface SumKernels {
   /**
    * (x, image, plane, row, images, rows, columns, totals): the sum of every plane over all images. Totals are
@@ -53,6 +56,11 @@ export function sumNanoseconds(elements: number): number {
   return 10 + 0.1 * elements;
 }
 
+/** How ranges of planes of so many elements, over all images, are run. */
+export function sumOptions(elements: number): RangeOptions {
+  return { grain: grainOf(sumNanoseconds(elements)), scratchBytes: sumScratchBytes };
+}
+
 /** Adds to the sums what the vectors of one place in each operand are worth; `keep` clears lanes beyond the row. */
 export type Add = (
   vectors: readonly Local<"v128">[],
@@ -66,6 +74,7 @@ function addRow(
   rows: readonly Local<"i32">[],
   columns: Local<"i32">,
   totals: readonly Local<"v128">[],
+  scratch: Local<"i32">,
   add: Add,
 ): void {
   const { i32, v128, f32x4, f64x2 } = f;
@@ -88,13 +97,20 @@ function addRow(
   f.while(
     () => i32.gt_s(left, 0),
     () => {
-      for (const sum of sums.flat()) sum.set(f32x4.splat(0));
+      const zero = f.let(f32x4.splat(0));
+      for (const sum of sums.flat()) sum.set(zero);
       inChunk.set(f.select(left, chunk, i32.lt_s(left, chunk)));
       left.set(i32.sub(left, inChunk));
       f.while(
         () => i32.ge_s(inChunk, 4 * lanesOfSums),
         () => addVectors(lanesOfSums),
       );
+      // By way of memory, from the top down: V8 makes vectors of 256 bits only of sums that are stored so.
+      const place = (s: number, u: number) => 16 * (s * lanesOfSums + u);
+      for (let s = totals.length - 1; s >= 0; s--)
+        for (let u = lanesOfSums - 1; u >= 0; u--) v128.store(scratch, sums[u][s], place(s, u));
+      for (const [u, group] of sums.entries())
+        for (const [s, sum] of group.entries()) sum.set(v128.load(scratch, place(s, u)));
       f.while(
         () => i32.ge_s(inChunk, 4),
         () => addVectors(1),
@@ -125,13 +141,13 @@ export const sumCounts = { images: "i32", rows: "i32", columns: "i32", totals: "
 export function addPlanes(
   f: FunctionBuilder,
   operands: readonly Place[],
-  given: { readonly [Name in "begin" | "end" | keyof typeof sumCounts]: Local<"i32"> },
+  given: { readonly [Name in "begin" | "end" | "scratch" | keyof typeof sumCounts]: Local<"i32"> },
   sums: number,
   /** Loads what a plane needs to know when it begins. */
   onPlane: (plane: Local<"i32">) => Add,
 ): void {
   const { i32, v128 } = f;
-  const { totals, columns, begin, end } = given;
+  const { totals, columns, begin, end, scratch } = given;
   const bytes = 16 * sums;
   f.memory.fill(i32.add(totals, i32.mul(begin, bytes)), 0, i32.mul(i32.sub(end, begin), bytes));
   forEachChannel(f, operands, given, (plane) => {
@@ -139,7 +155,7 @@ export function addPlanes(
     const at = f.let(i32.add(totals, i32.mul(plane, bytes)), "total");
     const values = Array.from({ length: sums }, (_, s) => f.let(v128.load(at, 16 * s), `total${s}`));
     return {
-      onRow: (addresses) => addRow(f, addresses, columns, values, add),
+      onRow: (addresses) => addRow(f, addresses, columns, values, scratch, add),
       onEnd: () => {
         for (const [s, value] of values.entries()) v128.store(at, value, 16 * s);
       },

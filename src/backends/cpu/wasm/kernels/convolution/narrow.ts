@@ -9,6 +9,7 @@
  */
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { multiplyAdd } from "../../runtime.ts";
+import { storePairs } from "../rows.ts";
 import { walkHalfTiles } from "./halfTiles.ts";
 import { coefficientBytes } from "./normRelu.ts";
 import { planLayout } from "./plan.ts";
@@ -63,7 +64,7 @@ function defineNarrowTile(module: ModuleBuilder, shape: TileShape, rows: number)
         a.set(i32.add(a, 4 * rows));
       });
       for (let r = 0; r < rows; r++) {
-        for (let v = 0; v < vectors; v++) v128.store(c, sums[r * vectors + v], 16 * v);
+        storePairs(f, c, sums.slice(r * vectors, (r + 1) * vectors));
         if (r < rows - 1) c.set(i32.add(c, rowBytes));
       }
     },

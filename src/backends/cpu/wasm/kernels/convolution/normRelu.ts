@@ -5,6 +5,7 @@
  */
 import type { FunctionBuilder, FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { multiplyAdd } from "../../runtime.ts";
+import { storePairs } from "../rows.ts";
 import type { TileShape } from "./tile.ts";
 
 /** A channel's coefficients: mean, slope, constant, and a fourth that keeps them aligned. */
@@ -29,7 +30,24 @@ export function normRelu(
 ) {
   const { v128, f32x4 } = f;
   const normed = f.let(multiplyAdd(f, fused, f32x4.sub(x, mean), slope, constant));
-  return v128.andnot(normed, f32x4.le(normed, f32x4.splat(0)));
+  return v128.andnot(normed, f32x4.le(normed, v128.const(new Float32Array(4))));
+}
+
+/** Norms one or two vectors that lie side by side. */
+function writeNormed(
+  f: FunctionBuilder,
+  fused: boolean,
+  line: readonly Local<"v128">[],
+  from: Local<"i32">,
+  to: Local<"i32">,
+  count: number,
+): void {
+  const vectors = Array.from({ length: count }, (_, v) => f.let(f.v128.load(from, 16 * v)));
+  storePairs(
+    f,
+    to,
+    vectors.map((x) => f.let(normRelu(f, fused, x, line))),
+  );
 }
 
 /**
@@ -42,16 +60,15 @@ export function defineNormRelu(module: ModuleBuilder, { fused }: TileShape): Nor
     const { i32, v128, i32x4 } = f;
     const [row, at, end] = [f.local("i32", "row"), f.local("i32", "at"), f.local("i32", "end")];
     const whole = f.let(i32.shl(i32.and(p.columns, -4), 2), "whole");
+    const wholePairs = f.let(i32.and(whole, -32), "wholePairs");
     const rest = f.let(i32.and(p.columns, 3), "rest");
     const lanes = f.let(i32x4.lt_s(v128.const(Int32Array.of(0, 1, 2, 3)), i32x4.splat(rest)), "lanes");
     f.forRange(row, 0, p.rows, 1, () => {
       const line = [0, 4, 8].map((offset) => f.let(v128.load32_splat(p.coefficients, offset)));
       end.set(i32.add(p.at, whole));
-      f.forPointer(at, p.at, end, 16, () => {
-        const x = f.let(v128.load(at));
-        const y = f.let(normRelu(f, fused, x, line));
-        v128.store(at, y);
-      });
+      const write = (vectors: number) => () => writeNormed(f, fused, line, at, at, vectors);
+      f.forPointer(at, p.at, f.let(i32.add(p.at, wholePairs)), 32, write(2));
+      f.forPointer(at, at, end, 16, write(1));
       f.if(rest, () => {
         const x = f.let(v128.load(end));
         const y = f.let(normRelu(f, fused, x, line));
@@ -76,18 +93,16 @@ export type CopyNormed = FunctionHandle<typeof rowParams, undefined>;
 /** (from, to, count, mean, slope, constant): copies at least 4 floats side by side, normed on the way. */
 export function defineCopyNormed(module: ModuleBuilder, { fused }: TileShape): CopyNormed {
   return module.func("copyNormed", { params: rowParams, exported: false }, (f, p) => {
-    const { i32, v128 } = f;
+    const { i32 } = f;
     const line = [p.mean, p.slope, p.constant];
     const at = f.local("i32", "at");
     const last = f.let(i32.sub(i32.shl(p.count, 2), 16), "last");
-    const copyFour = () => {
-      const x = f.let(v128.load(i32.add(p.from, at)));
-      const y = f.let(normRelu(f, fused, x, line));
-      v128.store(i32.add(p.to, at), y);
-    };
-    f.forRange(at, 0, last, 16, copyFour);
+    const copy = (vectors: number) => () =>
+      writeNormed(f, fused, line, f.let(i32.add(p.from, at)), f.let(i32.add(p.to, at)), vectors);
+    f.forRange(at, 0, f.let(i32.sub(last, 16)), 32, copy(2));
+    f.forRange(at, at, last, 16, copy(1));
     // The last four overlap those before instead of being fewer.
     at.set(last);
-    copyFour();
+    copy(1)();
   });
 }

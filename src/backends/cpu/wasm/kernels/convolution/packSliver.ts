@@ -1,5 +1,6 @@
 /** Packs slivers of a product's right operand: as many columns as a tile, wherever they lie in the image. */
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
+import { storePairs } from "../rows.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
 import { tileLayout } from "./tileTable.ts";
 
@@ -39,7 +40,8 @@ export function definePackSliver(module: ModuleBuilder, shape: TileShape): PackS
         const first = columnAt(0);
         eachRow(() => {
           const from = f.let(i32.add(first, i32.load(row)));
-          for (let j = 0; j < width; j += 4) v128.store(out, v128.load(from, 4 * j), 4 * j);
+          const vectors = Array.from({ length: width / 4 }, (_, v) => f.let(v128.load(from, 16 * v)));
+          storePairs(f, out, vectors);
         });
         f.return();
       });

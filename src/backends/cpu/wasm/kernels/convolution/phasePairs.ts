@@ -13,7 +13,7 @@
  */
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { multiplyAdd } from "../../runtime.ts";
-import { pickLanes } from "../rows.ts";
+import { pickLanes, storePairs } from "../rows.ts";
 import type { PrepareImage } from "./prepareImage.ts";
 import { planFields } from "./product.ts";
 import { floatBytes } from "./record.ts";
@@ -71,7 +71,7 @@ function definePairTile(module: ModuleBuilder, shape: TileShape, rows: number): 
       p.a.set(i32.add(p.a, floatBytes * rowTaps * rows));
     });
     for (let i = 0; i < 2 * rows; i++) {
-      for (let v = 0; v < vectors; v++) v128.store(p.c, sums[i * vectors + v], 16 * v);
+      storePairs(f, p.c, sums.slice(i * vectors, (i + 1) * vectors));
       if (i < 2 * rows - 1) p.c.set(i32.add(p.c, p.planeBytes));
     }
   });

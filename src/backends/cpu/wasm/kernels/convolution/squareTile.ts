@@ -4,6 +4,7 @@
  */
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { multiplyAdd } from "../../runtime.ts";
+import { storePairs } from "../rows.ts";
 import { pixelBytes } from "./channelsLast.ts";
 import { floatBytes } from "./record.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
@@ -49,6 +50,6 @@ export function defineSquareTile(module: ModuleBuilder, shape: TileShape, rows: 
       for (const pointer of pointers) pointer.set(i32.add(pointer, floatBytes * turn));
     });
     for (let r = 0; r < rows; r++)
-      for (let v = 0; v < vectors; v++) v128.store(p.sums, sums[r * vectors + v], pixelBytes * r + 16 * v);
+      storePairs(f, p.sums, sums.slice(r * vectors, (r + 1) * vectors), pixelBytes * r);
   });
 }

@@ -1,5 +1,6 @@
 /** The transforms of squareProduct.ts and squareWeights.ts, of sixteen channels at a time. */
 import type { FunctionBuilder, FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
+import { storePairs } from "../rows.ts";
 import { pixelBytes, transpose } from "./channelsLast.ts";
 import { floatBytes } from "./record.ts";
 
@@ -81,10 +82,6 @@ const loadPair = (f: FunctionBuilder, at: Local<"i32">, offset: number): Pair =>
   f.let(f.v128.load(at, offset + 16)),
 ];
 
-function storePair(f: FunctionBuilder, at: Local<"i32">, pair: Pair, offset: number): void {
-  for (const [half, vector] of pair.entries()) f.v128.store(at, vector, offset + 16 * half);
-}
-
 /** Bytes of a pair, which pixels are made of. */
 const pairBytes = 32;
 
@@ -134,7 +131,7 @@ function defineTransform(
       const pixel = (r: number, s: number) => loadPair(f, lines[r], pixelBytes * s + offset);
       transformSquare(f, transform, size, pixel, (row) => {
         for (const pair of row) {
-          storePair(f, at, pair, offset);
+          storePairs(f, at, pair, offset);
           at.set(i32.add(at, p.productBytes));
         }
       });
@@ -195,7 +192,7 @@ export function defineTransformOutputs(module: ModuleBuilder): TransformSquares 
         const rows: Row[] = [];
         transformSquare(f, transform, side, pixel, (row) => rows.push(row));
         for (const [r, row] of rows.entries())
-          for (const [s, pair] of row.entries()) storePair(f, lines[r], pair, pixelBytes * s + offset);
+          for (const [s, pair] of row.entries()) storePairs(f, lines[r], pair, pixelBytes * s + offset);
       }
     },
   );

@@ -12,6 +12,7 @@
  */
 import type { FunctionBuilder, FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { multiplyAdd } from "../../runtime.ts";
+import { storePairs } from "../rows.ts";
 
 /** Rows of the largest tile. */
 export const tileRows = 6;
@@ -92,7 +93,7 @@ export function defineProductTile(
       const row = sums.slice(r * vectors, (r + 1) * vectors);
       if (accumulate && apart)
         for (const [v, sum] of row.entries()) sum.set(f32x4.add(sum, v128.load(out, 16 * v)));
-      for (const [v, sum] of row.entries()) v128.store(out, sum, 16 * v);
+      storePairs(f, out, row);
     });
   });
 }
@@ -139,7 +140,7 @@ export function defineDotTile(
             }
         }
       });
-      for (const [i, total] of totals.entries()) v128.store(sums, total, 16 * i);
+      storePairs(f, sums, totals);
     },
   );
 }
