@@ -65,7 +65,7 @@ function compile(runtime: WasmRuntime): Ranges {
         [x, xImage, xPlane, xRow],
         [g, gImage, gPlane, gRow],
       ];
-      addPlanes(f, operands, given, 2, (channel) => {
+      addPlanes(f, runtime, operands, given, 2, (channel) => {
         const [mean, slope, constant] = load(f, coefficients, channel, 3);
         return ([value, gradient], [first, second], keep) => {
           const difference = f.let(f.f32x4.sub(value, mean));

@@ -16,6 +16,7 @@ import {
   forEachChannel,
   type Place,
   rangeParameters,
+  storePairs,
   upperHalf,
   xPlace,
   yPlace,
@@ -68,13 +69,17 @@ export type Add = (
   keep: (vector: Local<"v128">) => Local<"v128">,
 ) => void;
 
-/** Adds the terms of one row to `totals`, an f64x2 for each sum. */
+/**
+ * Adds the terms of one row to `totals`, an f64x2 for each sum.
+ *
+ * @param scratch where sums go by way of memory, since V8 makes vectors of 256 bits only of those that are stored
+ */
 function addRow(
   f: FunctionBuilder,
   rows: readonly Local<"i32">[],
   columns: Local<"i32">,
   totals: readonly Local<"v128">[],
-  scratch: Local<"i32">,
+  scratch: Local<"i32"> | null,
   add: Add,
 ): void {
   const { i32, v128, f32x4, f64x2 } = f;
@@ -105,12 +110,11 @@ function addRow(
         () => i32.ge_s(inChunk, 4 * lanesOfSums),
         () => addVectors(lanesOfSums),
       );
-      // By way of memory, from the top down: V8 makes vectors of 256 bits only of sums that are stored so.
-      const place = (s: number, u: number) => 16 * (s * lanesOfSums + u);
-      for (let s = totals.length - 1; s >= 0; s--)
-        for (let u = lanesOfSums - 1; u >= 0; u--) v128.store(scratch, sums[u][s], place(s, u));
-      for (const [u, group] of sums.entries())
-        for (const [s, sum] of group.entries()) sum.set(v128.load(scratch, place(s, u)));
+      if (scratch) {
+        const all = totals.flatMap((_, s) => sums.map((group) => group[s]));
+        storePairs(f, scratch, all);
+        for (const [i, sum] of all.entries()) sum.set(v128.load(scratch, 16 * i));
+      }
       f.while(
         () => i32.ge_s(inChunk, 4),
         () => addVectors(1),
@@ -140,6 +144,7 @@ export const sumCounts = { images: "i32", rows: "i32", columns: "i32", totals: "
 /** Adds up every plane over all images; totals wait in memory for the next image. */
 export function addPlanes(
   f: FunctionBuilder,
+  { revectorised }: Pick<WasmRuntime, "revectorised">,
   operands: readonly Place[],
   given: { readonly [Name in "begin" | "end" | "scratch" | keyof typeof sumCounts]: Local<"i32"> },
   sums: number,
@@ -155,7 +160,7 @@ export function addPlanes(
     const at = f.let(i32.add(totals, i32.mul(plane, bytes)), "total");
     const values = Array.from({ length: sums }, (_, s) => f.let(v128.load(at, 16 * s), `total${s}`));
     return {
-      onRow: (addresses) => addRow(f, addresses, columns, values, scratch, add),
+      onRow: (addresses) => addRow(f, addresses, columns, values, revectorised ? scratch : null, add),
       onEnd: () => {
         for (const [s, value] of values.entries()) v128.store(at, value, 16 * s);
       },
@@ -172,7 +177,7 @@ export function sumKernels(runtime: WasmRuntime): SumKernels {
     "sums",
     { params: { ...rangeParameters, ...xPlace, ...sumCounts } },
     (f, { x, xImage, xPlane, xRow, ...given }) => {
-      addPlanes(f, [[x, xImage, xPlane, xRow]], given, 1, () => ([value], [sum], keep) => {
+      addPlanes(f, runtime, [[x, xImage, xPlane, xRow]], given, 1, () => ([value], [sum], keep) => {
         sum.set(f.f32x4.add(sum, keep(value)));
       });
     },
@@ -185,7 +190,7 @@ export function sumKernels(runtime: WasmRuntime): SumKernels {
     "moments",
     { params: { ...rangeParameters, ...xPlace, ...sumCounts, shifts: "i32" } },
     (f, { x, xImage, xPlane, xRow, shifts, ...given }) => {
-      addPlanes(f, [[x, xImage, xPlane, xRow]], given, 2, (channel) => {
+      addPlanes(f, runtime, [[x, xImage, xPlane, xRow]], given, 2, (channel) => {
         const shift = shiftOf(f, shifts, channel);
         return ([value], [first, second], keep) => {
           const difference = keep(f.let(f.f32x4.sub(value, shift)));
@@ -212,7 +217,7 @@ export function sumKernels(runtime: WasmRuntime): SumKernels {
         [x, xImage, xPlane, xRow],
         [y, yImage, yPlane, yRow],
       ];
-      addPlanes(f, operands, given, 2, (channel) => {
+      addPlanes(f, runtime, operands, given, 2, (channel) => {
         const shift = shiftOf(f, shifts, channel);
         return ([left, right], [first, second], keep) => {
           const difference = keep(f.let(f.f32x4.sub(left, shift)));
