@@ -195,7 +195,8 @@ export type Strip = readonly [row: Local<"i32">, floatsPerColumn: number];
  * compute its columns from operands that it does not write.
  *
  * @param visit gets the operands' addresses, moved along; the group of columns among those unrolled, 16 bytes times
- *   the floats per column after another; and in a row of fewer than four columns how many there are
+ *   the floats per column after another; and in a row of fewer than four columns how many there are.
+ *   It may give back its store, which then waits until the neighbouring group is computed
  */
 export function forEachGroup(
   f: FunctionBuilder,
