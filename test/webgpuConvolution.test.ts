@@ -82,7 +82,7 @@ describe.skipIf(!options)("convolutions on WebGPU", async () => {
     ["of software adapters", true],
     ["of GPUs", false],
   ])(
-    "lose no digits to a mean far from 0, by which norms in front of them subtract: kernels %s",
+    "lose no digits to a mean far from 0 in the norm in front of them: kernels %s",
     async (_, quads) => {
       const onDevice = await tensorsOnDevice(options && { ...options, quads });
       const property = fc.asyncProperty(

@@ -14,7 +14,7 @@ import type { AssignAllAttributes } from "../../loops/assignAll.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
 import { addressOf, grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
 import { isPrintable, prepare, printLanes } from "./lanes.ts";
-import { floatBytes, inPairs, storeFirstLanes, storePairs } from "./rows.ts";
+import { floatBytes, storeFirstLanes, storePairs } from "./rows.ts";
 
 export interface AssignAllKernels {
   readonly assignAll: HostKernel<AssignAllAttributes>;
@@ -89,16 +89,15 @@ function compile(
       left.set(i32.sub(left, 4 * vectors));
     };
     const whole = (vectors: number) => () => {
-      inPairs(vectors, (pair) => {
+      for (let first = 0; first < vectors; first += 2) {
+        const pair = [first, first + 1].slice(0, vectors);
         const written = pair.map((v) => compute(16 * v));
-        for (const target of written[0].keys())
-          storePairs(
-            f,
-            pointers[target],
-            written.flatMap((values) => values.get(target) ?? []),
-            16 * pair[0],
-          );
-      });
+        // Target by target, since a pair's stores must follow each other (inPairs in rows.ts).
+        for (const target of written[0].keys()) {
+          const values = written.flatMap((byTarget) => byTarget.get(target) ?? []);
+          storePairs(f, pointers[target], values, 16 * first);
+        }
+      }
       move(vectors);
     };
 

@@ -16,7 +16,6 @@ import {
   rangeParameters,
   rowsOf,
   storeFirstLanes,
-  storePairs,
   yPlace,
 } from "./rows.ts";
 
@@ -41,13 +40,10 @@ function compile(runtime: WasmRuntime): RangeFunction {
           const left = f.let(p.columns, "left");
           const value = (offset: number) => f32x4.max(f32x4.add(v128.load(at, offset), bias), f32x4.splat(0));
           const groups = (count: number) => () => {
-            inPairs(count, (pair) =>
-              storePairs(
-                f,
-                at,
-                pair.map((u) => f.let(value(16 * u))),
-                16 * pair[0],
-              ),
+            inPairs(
+              count,
+              (u) => f.let(value(16 * u)),
+              (result, u) => v128.store(at, result, 16 * u),
             );
             at.set(i32.add(at, 16 * count));
             left.set(i32.sub(left, 4 * count));

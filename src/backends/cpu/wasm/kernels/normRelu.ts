@@ -19,6 +19,7 @@ import {
   writeRow,
   xPlace,
   yPlace,
+  zeros,
 } from "./rows.ts";
 import { addPlanes, sumCounts, sumOptions } from "./sums.ts";
 
@@ -54,7 +55,7 @@ function compile(runtime: WasmRuntime): Ranges {
     constant: Local<"v128">,
   ) => {
     const normed = f.let(multiplyAdd(f, fused, difference, slope, constant));
-    return f.let(f.v128.andnot(gradient, f.f32x4.le(normed, f.v128.const(new Float32Array(4)))));
+    return f.let(f.v128.andnot(gradient, f.f32x4.le(normed, zeros(f))));
   };
 
   module.func(

@@ -111,12 +111,11 @@ function printLoops(
       f.while(
         () => i32.lt_u(at, wholeTurns),
         () => {
-          inPairs(unrolled, (pair) => {
-            // Both are computed before either is stored, and the second is stored first (storePairs in rows.ts).
-            const values = pair.map((vector) => compute(vector * vectorBytes));
-            for (let i = pair.length - 1; i >= 0; i--)
-              store(() => addressOf(0), values[i], pair[i] * vectorBytes);
-          });
+          inPairs(
+            unrolled,
+            (vector) => compute(vector * vectorBytes),
+            (value, vector) => store(() => addressOf(0), value, vector * vectorBytes),
+          );
           at.set(i32.add(at, turn));
         },
       );

@@ -3,7 +3,7 @@
  * one row without a scalar loop at its end.
  */
 import type { HostView } from "../../../backend.ts";
-import type { Expression, FunctionBuilder, Local } from "../encoder/index.ts";
+import type { Expression, FunctionBuilder, Local, Operand } from "../encoder/index.ts";
 import { addressOf } from "../runtime.ts";
 
 export const floatBytes = 4;
@@ -166,25 +166,39 @@ export function storeFirstLanes(
   );
 }
 
-/** Visits vectors 0 to before `count` two by two, and what is left alone. */
-export function inPairs(count: number, visit: (pair: readonly number[]) => void): void {
-  for (let v = 0; v < count; v += 2) visit(v + 1 < count ? [v, v + 1] : [v]);
+/**
+ * Computes vectors 0 to before `count`, which lie side by side, two at a time, and stores the second of each pair before
+ * the first: V8 makes vectors of 256 bits, and half the instructions, of pairs that are stored from the top down. The
+ * other way round it makes none in a loop, and elsewhere stores the lower half twice.
+ */
+export function inPairs<T>(
+  count: number,
+  compute: (vector: number) => T,
+  store: (value: T, vector: number) => void,
+): void {
+  for (let first = 0; first < count; first += 2) {
+    const values = Array.from({ length: Math.min(2, count - first) }, (_, i) => compute(first + i));
+    for (const [i, value] of [...values.entries()].reverse()) store(value, first + i);
+  }
 }
 
-/**
- * Stores vectors side by side, the second of each pair before the first: V8 makes vectors of 256 bits, and half the
- * instructions, of pairs that are stored from the top down. The other way round it makes none in a loop, and elsewhere
- * stores the lower half twice.
- */
+/** Zeros as a constant: V8 makes no vector of 256 bits of two `splat`s. */
+export function zeros({ v128 }: FunctionBuilder): Operand<"v128"> {
+  return v128.const(new Float32Array(4));
+}
+
+/** Stores vectors side by side, as `inPairs` does. */
 export function storePairs(
   f: FunctionBuilder,
   to: Local<"i32">,
   vectors: readonly Local<"v128">[],
   offset = 0,
 ): void {
-  inPairs(vectors.length, (pair) => {
-    for (const v of pair.toReversed()) f.v128.store(to, vectors[v], offset + 16 * v);
-  });
+  inPairs(
+    vectors.length,
+    (v) => vectors[v],
+    (vector, v) => f.v128.store(to, vector, offset + 16 * v),
+  );
 }
 
 /** An operand of a row: where its row begins, and how many of its floats belong to one column. */
@@ -213,10 +227,11 @@ export function forEachGroup(
   const at = strips.map(([row], i) => f.let(row, `at${i}`));
   const left = f.let(columns, "left");
   const groups = (count: number) => () => {
-    inPairs(count, (pair) => {
-      // Both are computed before either is stored, and the second is stored first (storePairs).
-      for (const store of pair.map((group) => visit(at, group, null)).toReversed()) store?.();
-    });
+    inPairs(
+      count,
+      (group) => visit(at, group, null),
+      (store) => store?.(),
+    );
     for (const [i, [, floats]] of strips.entries())
       at[i].set(i32.add(at[i], 4 * floatBytes * floats * count));
     left.set(i32.sub(left, 4 * count));

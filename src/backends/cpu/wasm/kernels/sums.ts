@@ -30,7 +30,7 @@ const lanesOfSums = 4;
 /** Additions of f32 on the way of one term into a total: its own lane's, and two where four vectors become one. */
 export const sumRoundings = chunk / (4 * lanesOfSums) + 1 + 2;
 
-/** Bytes of scratch memory that these functions need. */
+/** Bytes of scratch memory that these functions need, which grow two sums at most. */
 export const sumScratchBytes = 2 * 16 * lanesOfSums;
 
 /** Ranges of planes: every function begins with `begin`, `end` and `scratch`. */

@@ -5,7 +5,7 @@
  */
 import type { FunctionBuilder, FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
 import { multiplyAdd } from "../../runtime.ts";
-import { storePairs } from "../rows.ts";
+import { storePairs, zeros } from "../rows.ts";
 import type { TileShape } from "./tile.ts";
 
 /** A channel's coefficients: mean, slope, constant, and a fourth that keeps them aligned. */
@@ -30,7 +30,7 @@ export function normRelu(
 ) {
   const { v128, f32x4 } = f;
   const normed = f.let(multiplyAdd(f, fused, f32x4.sub(x, mean), slope, constant));
-  return v128.andnot(normed, f32x4.le(normed, v128.const(new Float32Array(4))));
+  return v128.andnot(normed, f32x4.le(normed, zeros(f)));
 }
 
 /** Norms one or two vectors that lie side by side. */

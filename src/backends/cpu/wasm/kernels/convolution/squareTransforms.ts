@@ -114,7 +114,8 @@ function walkSquares(
 
 /**
  * Squares of `size` pixels on a side, two apart, into sixteen rows of `to`, square by square. A square has a function
- * of its own, since V8 makes no pairs of what is computed in a loop or under a condition.
+ * of its own, since V8 made no pairs of what is computed in a loop or under a condition, with stores in rising order
+ * (`inPairs` in rows.ts); from the top down a loop has not been tried.
  */
 function defineTransform(
   module: ModuleBuilder,
