@@ -6,8 +6,8 @@
  * below.
  *
  * The maximum that takes care of NaN costs eight instructions, the one that does not costs one. So what is read is
- * added up on the way, and only a plane whose sum is NaN is done again with care; its gradient is left to the loops, as
- * is that of windows of minus infinity, which cannot be told from the margin.
+ * multiplied and added up on the way, and only a plane whose sum is NaN is done again with care; its gradient is left
+ * to the loops, as is that of windows of minus infinity, which cannot be told from the margin.
  *
  * The gradient goes the same way back: first to the row of a window that has its maximum, the uppermost if several
  * have, where it waits for the share of the window below; then to the first column that has the row's maximum. A
@@ -17,11 +17,12 @@
  * row has but two groups and both touch a margin, of [64, 32, 14, 14]. In brackets what it took to copy every plane into
  * a padded one and to compare with NaN in mind:
  *
- *     maximum     0.23 (0.89)     0.37 (1.1)
- *     gradient    0.51 (1.7)      1.5  (2.2)
+ *     maximum     0.21 (0.89)     0.43 (1.1)
+ *     gradient    0.45 (1.7)      1.0  (2.2)
  *
- * In the second cache the gradient takes 0.48: its 55 vector instructions and 16 shuffles for eight pixels bind it, not
- * the memory, and touching rows before (convolution/touch.ts) makes it slower by two thirds.
+ * In the second cache they take 0.13 and 0.35: the gradient's 48 vector instructions and 15 shuffles for eight pixels
+ * bind it as much as the memory does, and touching rows before (convolution/touch.ts) makes it slower, the more so the
+ * further ahead.
  */
 import type { HostView } from "../../../backend.ts";
 import type { Pool2dAttributes } from "../../loops/poolWindows.ts";
@@ -30,13 +31,12 @@ import { grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
 import { defineGradient } from "./poolOverlappingGradient.ts";
 import {
   fill,
-  forEachWindows,
   geometry,
-  holdsNaN,
   lowest,
   planeParameters,
   rowAt,
   type Taps,
+  windowReader,
 } from "./poolOverlappingRows.ts";
 import {
   floatBytes,
@@ -60,19 +60,19 @@ export interface OverlappingPools {
 }
 
 /** Windows of one plane -> y. `careful` gives NaN where there is one; otherwise the result is 1 if there may be. */
-function defineMaximum(module: ModuleBuilder, careful: boolean) {
+function defineMaximum(module: ModuleBuilder, fused: boolean, careful: boolean) {
   const name = careful ? "carefulMaximum" : "maximum";
   return module.func(name, { params: planeParameters, result: "i32", exported: false }, (f, p) => {
     const { i32, v128 } = f;
     const higher = careful ? f.f32x4.max : f.f32x4.pmax;
     const ofRow = ([first, second, third]: Taps) => higher(higher(first, second), third);
     const [absent, waiting] = [p.lines, f.let(i32.add(p.lines, p.lineBytes), "waiting")];
-    const sums = Array.from({ length: careful ? 0 : 2 }, (_, i) => f.local("v128", `sum${i}`));
     fill(f, absent, p.lineBytes, lowest);
+    const { forEachWindows, mayHaveNaN } = windowReader(f, p, { fused, watched: careful ? 0 : 2 });
     const row = f.let(i32.sub(0, p.top), "row");
     const upper = f.let(rowAt(f, row, absent, p), "upper");
-    forEachWindows(f, [upper], lowest, p, sums, ([taps], at) => {
-      v128.store(i32.add(waiting, i32.shr_u(at, 1)), ofRow(taps));
+    forEachWindows([upper], ([taps], place) => {
+      v128.store(i32.add(waiting, place), ofRow(taps));
     });
     const [middle, lower] = [f.local("i32", "middle"), f.local("i32", "lower")];
     const windowRow = f.local("i32", "windowRow");
@@ -81,8 +81,7 @@ function defineMaximum(module: ModuleBuilder, careful: boolean) {
         row.set(i32.add(row, 1));
         address.set(rowAt(f, row, absent, p));
       }
-      forEachWindows(f, [middle, lower], lowest, p, sums, ([inMiddle, inLower], at, isInside) => {
-        const place = f.let(i32.shr_u(at, 1));
+      forEachWindows([middle, lower], ([inMiddle, inLower], place, isInside) => {
         const line = f.let(i32.add(waiting, place));
         const below = f.let(ofRow(inLower));
         const best = f.let(higher(higher(v128.load(line), ofRow(inMiddle)), below));
@@ -101,7 +100,7 @@ function defineMaximum(module: ModuleBuilder, careful: boolean) {
       });
       p.y.set(i32.add(p.y, p.yRow));
     });
-    return careful ? i32.const(0) : holdsNaN(f, sums);
+    return careful ? i32.const(0) : mayHaveNaN();
   });
 }
 
@@ -116,8 +115,10 @@ interface Ranges {
 function compile(runtime: WasmRuntime): Ranges {
   const module = new ModuleBuilder("poolOverlapping");
   runtime.importMemory(module);
-  const [maximum, carefulMaximum] = [defineMaximum(module, false), defineMaximum(module, true)];
-  const addGradient = defineGradient(module);
+  const [maximum, carefulMaximum] = [false, true].map((careful) =>
+    defineMaximum(module, runtime.fused, careful),
+  );
+  const addGradient = defineGradient(module, runtime.fused);
 
   module.func(
     "maximumPlanes",

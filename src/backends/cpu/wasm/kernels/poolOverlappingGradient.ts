@@ -2,13 +2,13 @@
 import type { FunctionBuilder, Local, ModuleBuilder } from "../encoder/index.ts";
 import { interleave, type Vector } from "./poolLanes.ts";
 import {
+  columnsAt,
   fill,
-  forEachWindows,
-  holdsNaN,
   lowest,
   planeParameters,
   rowAt,
   type Taps,
+  windowReader,
 } from "./poolOverlappingRows.ts";
 import { firstLanes, floatBytes, pickLanes } from "./rows.ts";
 
@@ -26,7 +26,7 @@ function shareColumns(f: FunctionBuilder, [first, second]: Taps, highest: Vector
 }
 
 /** The gradient of the windows of one plane -> y; the result is 1 if it is left to the loops. */
-export function defineGradient(module: ModuleBuilder) {
+export function defineGradient(module: ModuleBuilder, fused: boolean) {
   const params = { ...planeParameters, gradient: "i32", gradientRow: "i32" } as const;
   return module.func("gradient", { params, result: "i32", exported: false }, (f, p) => {
     const { i32, f32x4, v128 } = f;
@@ -34,8 +34,9 @@ export function defineGradient(module: ModuleBuilder) {
     const nowhere = f.let(i32.add(absent, p.lineBytes), "nowhere");
     const waiting = f.let(i32.add(nowhere, p.lineBytes), "waiting");
     const margin = f.let(i32.shl(p.left, 2), "margin");
+    const { forEachWindows, mayHaveNaN } = windowReader(f, p, { fused, watched: 2 });
     const zero = f.let(f32x4.splat(0), "zero");
-    const sums = [0, 1].map((i) => f.local("v128", `sum${i}`));
+    const lowestBest = f.let(zero, "lowestBest");
     /** Where eight columns lie inside from, if the row has so many. */
     const whole = f.let(i32.sub(p.W, 7), "whole");
     whole.set(f.select(whole, 0, i32.gt_s(whole, 0)));
@@ -58,13 +59,13 @@ export function defineGradient(module: ModuleBuilder) {
       carried.set(zero);
     };
     /** What each row gets of four windows; one test tells for all of them whether the columns lie inside. */
-    const write = (parts: readonly Taps[], at: Local<"i32">, isInside: boolean) => {
+    const write = (parts: readonly Taps[], place: Local<"i32">, isInside: boolean) => {
       const written = parts.map(([first, second, third], r) => {
         const { row: result, carried } = results[r];
         const even = f.let(f32x4.add(first, pickLanes(f, carried, third, [3, 4, 5, 6])));
         const vectors = interleave(f, even, second);
         carried.set(third);
-        return { to: f.let(i32.add(result, at)), vectors };
+        return { to: f.let(columnsAt(f, result, place)), vectors };
       });
       const writeAll = () => {
         for (const { to, vectors } of written)
@@ -88,7 +89,7 @@ export function defineGradient(module: ModuleBuilder) {
               v128.store32_lane(to, vectors[lane >> 2], lane % 4, floatBytes * lane);
           });
       };
-      column.set(i32.sub(i32.shr_u(at, 2), p.left));
+      column.set(i32.sub(i32.shr_u(place, 1), p.left));
       f.if(i32.lt_u(column, whole), writeAll, () =>
         f.if(i32.and(i32.eq(column, -1), i32.gt_s(whole, 0)), writeAfterMargin, writeLanes),
       );
@@ -116,8 +117,7 @@ export function defineGradient(module: ModuleBuilder) {
         address.set(rowAt(f, index, absent, p));
       }
       for (const [r, result] of results.entries()) begin(r, result);
-      forEachWindows(f, xRows, lowest, p, sums, (taps, at, isInside) => {
-        const place = f.let(i32.shr_u(at, 1));
+      forEachWindows(xRows, (taps, place, isInside) => {
         const share = f.let(v128.load(i32.add(p.gradient, place)), "share");
         const [upper, middle, lower] = taps.map(highestOf);
         const best = f.let(f32x4.pmax(f32x4.pmax(upper, middle), lower));
@@ -128,8 +128,7 @@ export function defineGradient(module: ModuleBuilder) {
             share.set(v128.and(share, present));
             seen.set(v128.and(best, present));
           });
-        // NaN if a window holds nothing but minus infinity, which the margin does too.
-        sums[0].set(f32x4.add(sums[0], f32x4.sub(seen, seen)));
+        lowestBest.set(f32x4.pmin(lowestBest, seen));
         const upperWins = f.let(f32x4.eq(upper, best));
         const middleWins = f.let(f32x4.eq(middle, best));
         const rest = f.let(v128.andnot(share, upperWins));
@@ -139,7 +138,7 @@ export function defineGradient(module: ModuleBuilder) {
         v128.store(line, v128.andnot(rest, middleWins));
         const ofMiddle = f.let(v128.and(rest, middleWins));
         const parts = [shareColumns(f, taps[0], upper, ofUpper), shareColumns(f, taps[1], middle, ofMiddle)];
-        write(parts, at, isInside);
+        write(parts, place, isInside);
       });
       for (const result of results) finish(result);
       row.set(i32.add(row, 2));
@@ -150,15 +149,17 @@ export function defineGradient(module: ModuleBuilder) {
     f.if(i32.lt_s(row, p.H), () => {
       xRows[0].set(rowAt(f, row, absent, p));
       begin(0, results[0]);
-      forEachWindows(f, xRows.slice(0, 1), lowest, p, sums, ([taps], at, isInside) => {
-        const share = f.let(v128.load(i32.add(waiting, i32.shr_u(at, 1))));
-        write([shareColumns(f, taps, highestOf(taps), share)], at, isInside);
+      forEachWindows(xRows.slice(0, 1), ([taps], place, isInside) => {
+        const share = f.let(v128.load(i32.add(waiting, place)));
+        write([shareColumns(f, taps, highestOf(taps), share)], place, isInside);
       });
       finish(results[0]);
     });
     f.forRange(row, i32.add(row, 1), p.H, 1, () => {
       f.memory.fill(i32.add(p.y, i32.mul(row, p.yRow)), 0, i32.shl(p.W, 2));
     });
-    return holdsNaN(f, sums);
+    // A window that holds nothing but minus infinity cannot be told from the margin.
+    const isLowest = f.let(v128.any_true(f32x4.eq(lowestBest, f32x4.splat(lowest))));
+    return i32.or(mayHaveNaN(), isLowest);
   });
 }

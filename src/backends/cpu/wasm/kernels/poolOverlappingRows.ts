@@ -2,7 +2,8 @@
  * How the kernels of poolOverlapping.ts read an image: rows of eight columns and a ninth, for four windows each, with
  * minus infinity where the margin is.
  */
-import type { FunctionBuilder, Local, Operand } from "../encoder/index.ts";
+import type { Expression, FunctionBuilder, Local, Operand } from "../encoder/index.ts";
+import { multiplyAdd } from "../runtime.ts";
 import { evenAndOdd, type Vector } from "./poolLanes.ts";
 import { pickLanes } from "./rows.ts";
 
@@ -43,91 +44,115 @@ export function rowAt(f: FunctionBuilder, row: Local<"i32">, absent: Local<"i32"
   return f.select(address, absent, i32.lt_u(row, p.H));
 }
 
-/**
- * Visits the windows of some rows, four at a time.
- *
- * @param margin what lanes outside of the image hold
- * @param sums to which all that is read of the first rows is added, margins too
- * @param visit gets each row's columns, 32 bytes for every group of windows before, and whether all twelve columns that
- *   a group reads lie inside, and so its windows: it is called twice, since most groups need no tests of their own then
- */
-export function forEachWindows(
-  f: FunctionBuilder,
-  rows: readonly Local<"i32">[],
-  margin: number,
-  { W, Q, left }: PlaneParameters,
-  sums: readonly Vector[],
-  visit: (taps: readonly Taps[], at: Local<"i32">, isInside: boolean) => void,
-): void {
+/** The lanes of four columns from `at` on, counted from the margin, that lie inside of the image. */
+function lanesInside(f: FunctionBuilder, at: Operand<"i32">, { W, left }: PlaneParameters): Vector {
   const { i32, i32x4, v128 } = f;
-  const at = f.local("i32", "at");
-  const load = (row: Local<"i32">, offset: number) => v128.load(i32.add(row, at), offset);
-  const outside = f.let(v128.const(splat(margin)), "outside");
-  /** Reads as `load` does, with the margin where it is; the mask is made once for all rows. */
-  const loaderInside = (offset: number) => {
-    const column = f.let(i32.sub(i32.shr_u(i32.add(at, offset), 2), left));
-    const columns = i32x4.add(i32x4.splat(column), v128.const(Int32Array.of(0, 1, 2, 3)));
-    const inside = f.let(i32x4.lt_u(columns, i32x4.splat(W)), "isInside");
-    return (row: Local<"i32">) => v128.bitselect(load(row, offset), outside, inside);
-  };
-  at.set(0);
-  const loadFirst = loaderInside(0);
-  const vectors = rows.map((row, r) => [
-    f.let(loadFirst(row), `columns${r}`),
-    f.local("v128", `after${r}`),
-    f.local("v128", `last${r}`),
-  ]);
-  const add = (r: number, vector: Vector) => {
-    if (r < sums.length) sums[r].set(f.f32x4.add(sums[r], vector));
-  };
-  for (const [r, [columns]] of vectors.entries()) add(r, columns);
-  const end = f.let(i32.shl(i32.and(i32.add(Q, 3), -4), 3), "end");
-  const loadAll = (loader: (offset: number) => (row: Local<"i32">) => Operand<"v128">) => () => {
-    const [after, last] = [16, 32].map(loader);
-    for (const [r, vector] of vectors.entries()) {
-      vector[1].set(after(rows[r]));
-      vector[2].set(last(rows[r]));
-    }
-  };
-  const loadWhole = loadAll((offset) => (row) => load(row, offset));
-  const visitLoaded = (isInside: boolean) => {
-    // Here and not after the visit, which needs all registers.
-    for (const [r, [, after, last]] of vectors.entries()) {
-      add(r, after);
-      add(r, last);
-    }
-    const taps = vectors.map(([columns, after, last]): Taps => {
-      const [first, second] = evenAndOdd(f, columns, after);
-      return [first, second, f.let(pickLanes(f, first, last, [1, 2, 3, 4]))];
-    });
-    visit(taps, at, isInside);
-    for (const [columns, , last] of vectors) columns.set(last);
-  };
-  const margins = f.let(i32.shl(left, 2), "margins");
-  /** The last group whose twelve columns all lie inside, and how far from the first one without margin it is. */
-  const inside = f.let(i32.sub(i32.add(i32.shl(W, 2), margins), 48), "inside");
-  const reach = f.let(i32.add(i32.sub(inside, margins), 1), "reach");
-  f.if(i32.lt_s(reach, 0), () => reach.set(0));
-  f.forRange(at, 0, end, 32, () => {
-    f.if(
-      i32.lt_u(i32.sub(at, margins), reach),
-      () => {
-        loadWhole();
-        visitLoaded(true);
-      },
-      () => {
-        f.if(i32.le_s(at, inside), loadWhole, loadAll(loaderInside));
-        visitLoaded(false);
-      },
-    );
-  });
+  const column = f.let(i32.sub(i32.shr_u(at, 2), left));
+  const columns = i32x4.add(i32x4.splat(column), v128.const(Int32Array.of(0, 1, 2, 3)));
+  return f.let(i32x4.lt_u(columns, i32x4.splat(W)), "isInside");
 }
 
-/** 1 where NaN was added to one of the sums, or infinities of both signs. */
-export function holdsNaN(f: FunctionBuilder, sums: readonly Vector[]) {
-  const { f32x4, v128 } = f;
-  const unordered = sums.map((sum) => f.let(f32x4.ne(sum, sum)));
-  return v128.any_true(unordered.reduce((some, one) => f.let(v128.or(some, one))));
+/** Gets each row's columns, 16 bytes for every group of windows before, and whether no window touches a margin. */
+type OnWindows = (taps: readonly Taps[], place: Local<"i32">, isInside: boolean) => void;
+
+/** Where in a row of the image the columns of the windows at `place` begin. */
+export function columnsAt(f: FunctionBuilder, row: Local<"i32">, place: Local<"i32">) {
+  return f.i32.add(row, f.i32.shl(place, 1));
+}
+
+/**
+ * Reads rows of a plane four windows at a time, with minus infinity where the margin is.
+ *
+ * Groups without margin have a loop of their own: with tests in it, and with what both kinds of groups have in
+ * registers brought together after each, it took a sixth more instructions. The first group is not among them.
+ *
+ * @param options.fused whether multiply-adds may be fused
+ * @param options.watched how many of the rows that are visited together are looked through for NaN: each row should be
+ *   once. Columns are multiplied two by two and added up, an instruction for eight numbers, and NaN goes through; the
+ *   first column of a group is the third of the one before. A margin makes the sum infinite, never NaN: what may lie in
+ *   one is squared. Infinities in the image may seem NaN.
+ */
+export function windowReader(
+  f: FunctionBuilder,
+  p: PlaneParameters,
+  { fused, watched }: { readonly fused: boolean; readonly watched: number },
+) {
+  const { i32, f32x4, v128 } = f;
+  /** The last group whose nine columns do not go beyond the image. */
+  const lastInside = f.let(i32.shl(i32.sub(i32.add(p.W, p.left), 9), 1), "lastInside");
+  const end = f.let(i32.shl(i32.and(i32.add(p.Q, 3), -4), 2), "end");
+  const firstInside = lanesInside(f, i32.const(0), p);
+  const outside = f.let(f32x4.splat(lowest), "outside");
+  const sums = Array.from({ length: watched }, (_, r) => f.local("v128", `sum${r}`));
+  const place = f.local("i32", "place");
+
+  const forEachWindows = (rows: readonly Local<"i32">[], onWindows: OnWindows): void => {
+    /** Eight columns of every row, and a ninth in the first lane. */
+    const vectors = rows.map((_, r) =>
+      ["columns", "after", "ninth"].map((name) => f.local("v128", `${name}${r}`)),
+    );
+    const load = (row: Local<"i32">, offset: number) => v128.load(columnsAt(f, row, place), offset);
+    const visit = (isInside: boolean) => {
+      const taps = vectors.map(([columns, after, ninth]): Taps => {
+        const [first, second] = evenAndOdd(f, columns, after);
+        return [first, second, f.let(pickLanes(f, first, ninth, [1, 2, 3, 4]))];
+      });
+      // Here and not after the visit, which needs all registers.
+      for (const [r, sum] of sums.slice(0, rows.length).entries()) {
+        const [, second, third] = taps[r];
+        const pairs = isInside ? [[second, third]] : taps[r].map((tap) => [tap, tap]);
+        for (const [a, b] of pairs) sum.set(multiplyAdd(f, fused, a, b, sum));
+      }
+      onWindows(taps, place, isInside);
+      place.set(i32.add(place, 16));
+    };
+    const loadGroup = (first: (columns: Expression<"v128">) => Operand<"v128">) => {
+      for (const [r, [columns, after, ninth]] of vectors.entries()) {
+        columns.set(first(load(rows[r], 0)));
+        after.set(load(rows[r], 16));
+        ninth.set(v128.load32_zero(columnsAt(f, rows[r], place), 32));
+      }
+    };
+    const loadLanes = () => {
+      for (const [i, offset] of [0, 16, 32].entries()) {
+        const inside = lanesInside(f, i32.add(i32.shl(place, 1), offset), p);
+        for (const [r, vector] of vectors.entries())
+          vector[i].set(v128.bitselect(load(rows[r], offset), outside, inside));
+      }
+    };
+    place.set(0);
+    f.while(
+      () => i32.lt_s(place, end),
+      () => {
+        f.if(i32.gt_s(place, 0), () => {
+          f.while(
+            () => i32.le_s(place, lastInside),
+            () => {
+              loadGroup((columns) => columns);
+              visit(true);
+            },
+          );
+        });
+        f.if(i32.lt_s(place, end), () => {
+          f.if(
+            i32.le_s(place, lastInside),
+            () => loadGroup((columns) => v128.bitselect(columns, outside, firstInside)),
+            loadLanes,
+          );
+          visit(false);
+        });
+      },
+    );
+  };
+
+  return {
+    forEachWindows,
+    /** 1 if there may have been NaN. */
+    mayHaveNaN: () => {
+      const unordered = sums.map((sum) => f.let(f32x4.ne(sum, sum)));
+      return v128.any_true(unordered.reduce((some, one) => f.let(v128.or(some, one))));
+    },
+  };
 }
 
 /** Fills a line. */
