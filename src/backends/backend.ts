@@ -90,6 +90,8 @@ export interface BackendInfo {
   readonly flags: readonly EngineFlag[];
   /** Whether the kernels' arithmetic gave known results when the backend was made; "none" where nothing is checked. */
   readonly selfCheck: "passed" | "failed" | "none";
+  /** Whether every op has the same bits on every backend that says so. Left out: no. */
+  readonly reproducible?: boolean;
   readonly memory: {
     /** In tensors now. */
     readonly liveBytes: number;

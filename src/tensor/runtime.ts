@@ -18,11 +18,16 @@ const cpu = holdWarnings((): { readonly backend: Backend } | { readonly error: u
 });
 
 let current: Backend | null = null;
+/** The CPU backend in the other mode than the one made at once (reproducible or not), made when first asked for. */
+let otherCpu: Backend | null = null;
 
-function cpuBackend(): Backend {
+function cpuBackend(reproducible?: boolean): Backend {
   cpu.say();
   if ("error" in cpu.result) throw cpu.result.error;
-  return cpu.result.backend;
+  const { backend } = cpu.result;
+  if (reproducible === undefined || backend.info().reproducible === reproducible) return backend;
+  otherCpu ??= createCpuBackend({ reproducible });
+  return otherCpu;
 }
 
 /** The backend that creation functions use. Throws a SettingError when an environment variable cannot be met. */
@@ -43,6 +48,9 @@ export function setDefaultBackend(backend: Backend): void {
  *
  *     await setBackend("webgpu");
  *
+ * With `reproducible: true` every op has the same bits on both, at several times the cost; the other options are about
+ * WebGPU alone.
+ *
  * Throws a WebGpuUnavailableError when there is no WebGPU or no such adapter; its text says what to install.
  */
 export async function setBackend(
@@ -51,7 +59,7 @@ export async function setBackend(
 ): Promise<Backend> {
   if (name !== "cpu" && name !== "webgpu")
     throw new Error(`setBackend: there is no backend "${String(name)}"; choose "cpu" or "webgpu"`);
-  if (name === "cpu") current = cpuBackend();
+  if (name === "cpu") current = cpuBackend(options.reproducible);
   else {
     const { createWebGpuBackend } = await import("../backends/webgpu/index.ts");
     current = await createWebGpuBackend(options);

@@ -3,8 +3,10 @@ import type {
   Backend,
   BackendInfo,
   Buffer,
+  HostKernel,
   HostKernelSet,
   HostView,
+  KernelAttributes,
   KernelCall,
   KernelName,
   View,
@@ -29,8 +31,17 @@ class CpuBuffer implements Buffer {
   }
 }
 
+/** Runs an op in a way of its own; `ordinary` is the kernel that would have run. */
+export type HostRunner = <K extends KernelName>(
+  kernel: K,
+  ordinary: HostKernel<KernelAttributes[K]>,
+  ...call: Parameters<HostKernel<KernelAttributes[K]>>
+) => void;
+
 export interface CpuBackendOptions {
   readonly kernels: HostKernelSet;
+  /** What runs all ops in reproducible mode. Default: their kernels do. */
+  readonly reproducibly?: HostRunner;
   /** Default: ordinary typed arrays. */
   readonly memory?: HostMemory;
   /** What `info()` says of the kernels. */
@@ -49,12 +60,14 @@ export class CpuBackend implements Backend {
   private readonly hostMemory: HostMemory;
   private readonly description: string;
   private readonly engine: Required<CpuBackendOptions>["engine"];
+  private readonly reproducibly: HostRunner | null;
 
   constructor(options: CpuBackendOptions) {
     const { kernels, memory = new HeapMemory(), description = "", poison = false } = options;
     this.description = description;
     this.engine = options.engine ?? { threads: 1, simd: "none", flags: [], selfCheck: "none" };
     this.kernels = kernels;
+    this.reproducibly = options.reproducibly ?? null;
     this.hostMemory = memory;
     this.poison = poison;
   }
@@ -83,7 +96,12 @@ export class CpuBackend implements Backend {
     const views = new Array<HostView>(inputs.length);
     for (let i = 0; i < inputs.length; i++) views[i] = this.hostView(inputs[i]);
     const own = this.kernels[kernel];
-    if (own) own(views, this.hostView(output), attributes, reference);
+    if (this.reproducibly) {
+      const ordinary: HostKernel<KernelAttributes[K]> = own
+        ? (from, to, settings) => own(from, to, settings, reference)
+        : reference;
+      this.reproducibly(kernel, ordinary, views, this.hostView(output), attributes);
+    } else if (own) own(views, this.hostView(output), attributes, reference);
     else reference(views, this.hostView(output), attributes);
   }
 
@@ -122,6 +140,7 @@ export class CpuBackend implements Backend {
       name: this.name,
       description: this.description,
       ...this.engine,
+      reproducible: this.reproducibly !== null,
       memory: { liveBytes, pooledBytes, reservedBytes, limitBytes, addressBits },
     };
   }

@@ -2,9 +2,12 @@
  * The CPU backend. Lives here: memory as typed arrays, the loops over them, and the printer of pointwise loops.
  * May import from `backends/` only.
  */
+
+import { isReproducibleWanted } from "../reproducible/setting.ts";
 import { CpuBackend } from "./backend.ts";
 import { loops } from "./loops/index.ts";
 import { runPointwise } from "./pointwise.ts";
+import { runReproducibly } from "./reproducible/index.ts";
 import { SettingError } from "./settingError.ts";
 import { warnOnce } from "./warnOnce.ts";
 import { createWasmSupport, type WasmSupport, wasmObstacle } from "./wasm/index.ts";
@@ -33,6 +36,12 @@ export interface CpuOptions {
    * environment variable GRADWEAVE_MEMORY64 is 1.
    */
   readonly memory64?: boolean;
+  /**
+   * True computes every f32 op with the same bits as any other backend in this mode, the WebGPU one included: sums are
+   * exact and rounded once, all else is rounded function by function. Ten to a hundred times as slow, on one thread.
+   * f64 and integers are computed as always. Default: false, unless the environment variable GRADWEAVE_REPRODUCIBLE is 1.
+   */
+  readonly reproducible?: boolean;
 }
 
 /**
@@ -43,13 +52,18 @@ export interface CpuOptions {
  */
 export function createCpuBackend(options: CpuOptions = {}): CpuBackend {
   const kernels = { ...loops, pointwise: runPointwise };
+  const { reproducible = isReproducibleWanted() } = options;
   const wasm = options.wasm === false ? null : wasmOrWarning(options);
-  if (!wasm) return new CpuBackend({ kernels, description: "typed-array loops" });
+  const mode = reproducible ? { reproducibly: runReproducibly } : {};
+  const named = (description: string): string =>
+    reproducible ? `${description}, reproducible` : description;
+  if (!wasm) return new CpuBackend({ kernels, description: named("typed-array loops"), ...mode });
   const { simd, pool, memory } = wasm;
   return new CpuBackend({
     kernels: { ...kernels, ...wasm.kernels },
     memory,
-    description: `WebAssembly SIMD (fused multiply-add ${simd.relaxedSimd})`,
+    ...mode,
+    description: named(`WebAssembly SIMD (fused multiply-add ${simd.relaxedSimd})`),
     engine: { threads: pool.threads, simd: simd.level, flags: simd.flags, selfCheck: simd.selfCheck },
   });
 }

@@ -35,8 +35,28 @@ const binarySource: Readonly<Record<BinaryFunction, (a: string, b: string) => st
   notEqual: (a, b) => `${a} !== ${b} ? 1 : 0`,
 };
 
+/** How the functions of expressions are printed as JavaScript. */
+export interface PointwiseDialect {
+  readonly unary: Readonly<Record<UnaryFunction, (x: string) => string>>;
+  readonly binary: Readonly<Record<BinaryFunction, (a: string, b: string) => string>>;
+  /** What constants, parameters and loaded elements become. */
+  number(value: number): number;
+  load(x: string): string;
+  /** What the printed text may call as `f.name(…)`. */
+  readonly functions: Readonly<Record<string, (...numbers: number[]) => number>>;
+}
+
+/** One rounding at the end, which f64 needs and which is the most exact for f32. */
+const plainDialect: PointwiseDialect = {
+  unary: unarySource,
+  binary: binarySource,
+  number: (value) => value,
+  load: (x) => x,
+  functions: {},
+};
+
 /** Prints `e` as single assignments; a subexpression that occurs twice is computed once. */
-function printStatements(e: Expression): { statements: string[]; result: string } {
+function printStatements(e: Expression, dialect: PointwiseDialect): { statements: string[]; result: string } {
   const statements: string[] = [];
   const names = new Map<string, string>();
   const assign = (source: string): string => {
@@ -53,12 +73,14 @@ function printStatements(e: Expression): { statements: string[]; result: string 
         return `v${node.index}`;
       case "parameter":
         return `p${node.index}`;
-      case "constant":
-        return node.value < 0 || Object.is(node.value, -0) ? `(${node.value})` : String(node.value);
+      case "constant": {
+        const value = dialect.number(node.value);
+        return value < 0 || Object.is(value, -0) ? `(${value})` : String(value);
+      }
       case "unary":
-        return assign(unarySource[node.name](print(node.x)));
+        return assign(dialect.unary[node.name](print(node.x)));
       case "binary":
-        return assign(binarySource[node.name](print(node.a), print(node.b)));
+        return assign(dialect.binary[node.name](print(node.a), print(node.b)));
       case "select":
         return assign(`${print(node.test)} !== 0 ? ${print(node.yes)} : ${print(node.no)}`);
     }
@@ -80,8 +102,9 @@ function compile(
   rank: number,
   inner: readonly (0 | 1 | null)[],
   parameterCount: number,
+  dialect: PointwiseDialect,
 ): Loop {
-  const { statements, result } = printStatements(e);
+  const { statements, result } = printStatements(e, dialect);
   const operands = inner.map((_, i) => i);
   const source: string[] = [];
   for (const i of operands) source.push(`const a${i} = arrays[${i}]; let o${i}_0 = offsets[${i}];`);
@@ -98,7 +121,7 @@ function compile(
     return inner[i] === 0 ? `a${i}[o${i}_${last}]` : `a${i}[o${i}_${last} + n * s${i}]`;
   };
   const isHoisted = (i: number) => inner[i] === 0;
-  const load = (i: number) => `const v${i - 1} = ${element(i)};`;
+  const load = (i: number) => `const v${i - 1} = ${dialect.load(element(i))};`;
   source.push(...operands.filter((i) => i > 0 && isHoisted(i)).map(load));
   source.push(`for (let n = 0, end = ${rank === 0 ? "1" : `shape[${last}]`}; n < end; n++) {`);
   source.push(...operands.filter((i) => i > 0 && !isHoisted(i)).map(load), ...statements);
@@ -107,17 +130,31 @@ function compile(
     for (const i of operands) source.push(`o${i}_${axis} += strides[${i}][${axis}];`);
     source.push("}");
   }
-  const loop = new Function("arrays", "offsets", "shape", "strides", "parameters", source.join("\n"));
-  return (...args) => void loop(...args);
+  const loop = new Function("arrays", "offsets", "shape", "strides", "parameters", "f", source.join("\n"));
+  return (...args) => void loop(...args, dialect.functions);
 }
 
-const loops = new WeakMap<Expression, Map<string, Loop>>();
+type Attributes = { readonly expression: Expression; readonly parameters: readonly number[] };
+type Runner = (inputs: readonly HostView[], output: HostView, attributes: Attributes) => void;
 
-/** `output[i] = e(inputs[0][i], inputs[1][i], …)`; every input already has the output's shape (by stride 0). */
-export function runPointwise(
+/**
+ * What runs expressions in a dialect: `output[i] = e(inputs[0][i], inputs[1][i], …)`; every input already has the
+ * output's shape (by stride 0).
+ */
+export function pointwiseRunner(dialect: PointwiseDialect): Runner {
+  const loops = new WeakMap<Expression, Map<string, Loop>>();
+  return (inputs, output, attributes) => run(loops, dialect, inputs, output, attributes);
+}
+
+/** The runner of the ordinary kernels. */
+export const runPointwise: Runner = pointwiseRunner(plainDialect);
+
+function run(
+  loops: WeakMap<Expression, Map<string, Loop>>,
+  dialect: PointwiseDialect,
   inputs: readonly HostView[],
   output: HostView,
-  attributes: { readonly expression: Expression; readonly parameters: readonly number[] },
+  attributes: Attributes,
 ): void {
   const operands = [output, ...inputs];
   const { shape, strides } = collapseAxes(operands);
@@ -132,7 +169,7 @@ export function runPointwise(
   loops.set(attributes.expression, byPattern);
   let loop = byPattern.get(key);
   if (!loop) {
-    loop = compile(attributes.expression, rank, inner, attributes.parameters.length);
+    loop = compile(attributes.expression, rank, inner, attributes.parameters.length, dialect);
     byPattern.set(key, loop);
   }
   loop(
@@ -140,6 +177,6 @@ export function runPointwise(
     operands.map((operand) => operand.offset),
     shape,
     strides,
-    attributes.parameters,
+    attributes.parameters.map(dialect.number),
   );
 }

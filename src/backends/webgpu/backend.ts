@@ -16,8 +16,11 @@ import type { OpenDevice } from "./device.ts";
 import { kernels } from "./kernels/index.ts";
 import { DeviceMemory, GpuMemory } from "./memory.ts";
 import { profileKernels } from "./profile.ts";
+import { runReproducibly } from "./reproducible/index.ts";
+import { reproduciblePrinter } from "./reproducible/printer.ts";
 import { GpuRuntime, type GpuView } from "./runtime.ts";
 import { Staging, toWords } from "./staging.ts";
+import { plainPrinter } from "./wgsl.ts";
 
 /** What the backend has done so far. */
 export interface WebGpuCounters {
@@ -34,11 +37,13 @@ export class WebGpuBackend implements Backend {
   readonly #memory: DeviceMemory;
   readonly #commands: CommandStream;
   readonly #staging: Staging;
+  readonly #isReproducible: boolean;
   #isRecording = false;
 
-  constructor(open: OpenDevice, budgetBytes: number, quads = true) {
+  constructor(open: OpenDevice, budgetBytes: number, quads = true, reproducible = false) {
     const { device } = open;
     this.#open = open;
+    this.#isReproducible = reproducible;
     this.#commands = new CommandStream(device);
     const { maxStorageBufferBindingSize, maxBufferSize } = device.limits;
     this.#memory = new DeviceMemory(
@@ -51,12 +56,14 @@ export class WebGpuBackend implements Backend {
       open.f16,
     );
     const { software, hasQuads } = open.adapter;
-    this.runtime = new GpuRuntime(device, this.#memory, this.#commands, {
+    const traits = {
       // A software adapter runs on the processor's cores; a GPU hides its latencies behind tens of thousands of threads.
       usefulThreads: software ? 256 : 65536,
       quads: quads && software && hasQuads,
       runsEveryBranch: software,
-    });
+    };
+    const printer = reproducible ? reproduciblePrinter : plainPrinter;
+    this.runtime = new GpuRuntime(device, this.#memory, this.#commands, traits, printer);
     this.#staging = new Staging(device);
   }
 
@@ -81,12 +88,11 @@ export class WebGpuBackend implements Backend {
       throw new Error(
         "webgpu: a recorded step would drop the same elements in every replay; record a model without dropout, or do not record",
       );
-    kernels[kernel](
-      this.runtime,
-      inputs.map((input) => this.#view(input)),
-      this.#view(output),
-      attributes,
-    );
+    const views = inputs.map((input) => this.#view(input));
+    const ordinary = kernels[kernel];
+    if (this.#isReproducible)
+      runReproducibly(this.runtime, kernel, ordinary, views, this.#view(output), attributes);
+    else ordinary(this.runtime, views, this.#view(output), attributes);
   }
 
   write(buffer: Buffer, values: ArrayLike<number>): void {
@@ -181,11 +187,12 @@ export class WebGpuBackend implements Backend {
     const { liveBytes, pooledBytes } = this.memoryReport();
     return {
       name: this.name,
-      description: this.#open.description,
+      description: `${this.#open.description}${this.#isReproducible ? ", reproducible" : ""}`,
       threads: 1,
       simd: "none",
       flags: [],
-      selfCheck: "none",
+      selfCheck: this.#isReproducible ? "passed" : "none",
+      reproducible: this.#isReproducible,
       memory: {
         liveBytes,
         pooledBytes,

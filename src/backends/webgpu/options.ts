@@ -32,4 +32,12 @@ export interface DeviceOptions {
    * are one vector of the processor. Default: where that is so. `false` runs the kernels of GPUs there, to try them.
    */
   readonly quads?: boolean;
+  /**
+   * Computes every op with the same bits as any other backend in this mode, the CPU's included: sums are exact and
+   * rounded once, all else is rounded function by function, and numbers below 2^-126 are 0. Several times as slow. The
+   * adapter must keep IEEE arithmetic, which is checked first; half precision is refused.
+   *
+   * Default: whether the environment variable GRADWEAVE_REPRODUCIBLE is 1.
+   */
+  readonly reproducible?: boolean;
 }

@@ -7,6 +7,7 @@ import type { DeviceMemory, GpuMemory } from "./memory.ts";
 import { type Numeral, ParameterMemory } from "./parameters.ts";
 import { type Bound, PipelineCache } from "./pipelines.ts";
 import type { Access, OperandType } from "./programs.ts";
+import { type ExpressionPrinter, plainPrinter } from "./wgsl.ts";
 
 /** An operand of a kernel: device memory seen through a layout. */
 export interface GpuView extends Layout {
@@ -74,11 +75,20 @@ export class GpuRuntime {
   readonly commands: CommandStream;
   readonly pipelines: PipelineCache;
   readonly traits: AdapterTraits;
+  /** How expressions are printed. */
+  readonly printer: ExpressionPrinter;
   /** How large the tiles of convolutions are. */
   tuning: Tuning = untuned;
   readonly #parameters: ParameterMemory;
 
-  constructor(device: GPUDevice, memory: DeviceMemory, commands: CommandStream, traits: AdapterTraits) {
+  constructor(
+    device: GPUDevice,
+    memory: DeviceMemory,
+    commands: CommandStream,
+    traits: AdapterTraits,
+    printer = plainPrinter,
+  ) {
+    this.printer = printer;
     this.traits = traits;
     this.device = device;
     this.memory = memory;

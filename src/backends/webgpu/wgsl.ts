@@ -9,7 +9,22 @@
  */
 import type { BinaryFunction, Expression, UnaryFunction } from "../expression.ts";
 
-type Scalar = "f32" | "i32";
+/** What an element is in a register. */
+export type Scalar = "f32" | "i32";
+
+/** How expressions become WGSL. */
+export interface ExpressionPrinter {
+  /** What printed functions call. */
+  readonly declarations: string;
+  /** The function `name(x0, x1, …, q0, q1, …)` of the expression's inputs and parameters. */
+  print(
+    name: string,
+    expression: Expression,
+    inputs: readonly Scalar[],
+    parameters: number,
+    result: Scalar,
+  ): string;
+}
 
 interface Printed {
   readonly text: string;
@@ -90,7 +105,7 @@ fn same(a: f32, b: f32) -> bool { return a == b && !is_nan(a) && !is_nan(b); }
 const asFloat = ({ text, type }: Printed): string => (type === "f32" ? text : `f32(${text})`);
 
 /** Of a double, the f32 literal; infinities and NaN have none in WGSL. */
-function literal(value: number, type: Scalar): string {
+export function literal(value: number, type: Scalar): string {
   if (type === "i32") return `${Math.trunc(value)}i`.replace(/^-(.*)$/, "(-$1)");
   if (Number.isNaN(value)) return "f_nan()";
   if (!Number.isFinite(value)) return value > 0 ? "f_infinity()" : "(-f_infinity())";
@@ -213,3 +228,9 @@ export function expressionFunction(
   ];
   return `fn ${name}(${arguments_.join(", ")}) -> ${result} {\n${lines.join("\n")}\n  return ${returned};\n}`;
 }
+
+/** The printer of ordinary kernels. */
+export const plainPrinter: ExpressionPrinter = {
+  declarations: expressionFunctions,
+  print: expressionFunction,
+};

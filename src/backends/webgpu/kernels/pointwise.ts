@@ -5,7 +5,6 @@ import type { Expression } from "../../expression.ts";
 import { float, type Numeral } from "../parameters.ts";
 import { scalarOf } from "../programs.ts";
 import type { GpuKernel, GpuRuntime, GpuView } from "../runtime.ts";
-import { expressionFunction, expressionFunctions } from "../wgsl.ts";
 
 /** Expressions get small numbers as names: two that look the same are the same shader. */
 const names = new Map<string, number>();
@@ -95,8 +94,8 @@ export function launchPointwise(
       );
       return {
         declarations:
-          expressionFunctions +
-          expressionFunction(
+          runtime.printer.declarations +
+          runtime.printer.print(
             "apply",
             expression,
             inputs.map(({ buffer }) => scalarOf(buffer.dtype)),
