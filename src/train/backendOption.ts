@@ -1,4 +1,7 @@
-/** The option `--backend` of commands: where the networks compute, and a line that says which device that is. */
+/**
+ * The options `--backend` and `--reproducible` of commands: where the networks compute, and a line that says which device
+ * that is.
+ */
 import { Option } from "commander";
 import type { Backend } from "../backends/backend.ts";
 import { setBackend } from "../tensor/index.ts";
@@ -12,9 +15,21 @@ export function backendOption(): Option {
     .default("cpu" satisfies BackendName);
 }
 
-/** Makes `name` the backend of new tensors; for WebGPU `note` is told which adapter computes. */
-export async function useBackend(name: BackendName, note: (line: string) => void): Promise<Backend> {
-  const backend = await setBackend(name);
+/** `--reproducible`, for a command. */
+export function reproducibleOption(): Option {
+  return new Option("--reproducible", "the same bits on every backend, at several times the cost");
+}
+
+/**
+ * Makes `name` the backend of new tensors, in reproducible mode where that is asked for; for WebGPU `note` is told which
+ * adapter computes.
+ */
+export async function useBackend(
+  name: BackendName,
+  note: (line: string) => void,
+  reproducible?: boolean,
+): Promise<Backend> {
+  const backend = await setBackend(name, reproducible === undefined ? {} : { reproducible });
   if (name === "webgpu") note(`Computing on WebGPU: ${backend.info().description}\n`);
   return backend;
 }

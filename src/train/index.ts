@@ -3,7 +3,7 @@
  * and options that all commands share. May import from the whole library; only commands and examples import it.
  */
 export { checkAtMost, decimalNumber, prepareFolder, wholeNumber, wholeNumbers } from "./arguments.ts";
-export { type BackendName, backendOption, useBackend } from "./backendOption.ts";
+export { type BackendName, backendOption, reproducibleOption, useBackend } from "./backendOption.ts";
 export {
   type CropEvaluation,
   classifyPhotographs,
