@@ -1,7 +1,7 @@
 /**
  * Functions of expressions in reproducible mode as WGSL: the single roundings of ../../cpu/reproducible/functions.ts,
- * step by step. `r_rounded` stands around every product that goes into a sum: a compiler that sees bits taken apart
- * between the two cannot fuse them.
+ * step by step. `r_rounded` stands around every operation: compilers fuse a product with a sum and take (a + b) − a for b,
+ * but not when bits are taken apart in between.
  */
 import {
   expCoefficients,
@@ -17,12 +17,13 @@ import {
   tanhCoefficients,
 } from "../../reproducible/coefficients.ts";
 import { literal } from "../wgsl.ts";
+import { divisionFunctions } from "./division.ts";
 
 const float = (value: number): string => literal(value, "f32");
 
 function horner(name: string, coefficients: readonly number[]): string {
   const [first, ...others] = coefficients;
-  const lines = others.map((coefficient) => `  sum = r_rounded(sum * x) + ${float(coefficient)};`);
+  const lines = others.map((coefficient) => `  sum = r_rounded(r_rounded(sum * x) + ${float(coefficient)});`);
   return `fn ${name}(x: f32) -> f32 {\n  var sum = ${float(first)};\n${lines.join("\n")}\n  return sum;\n}`;
 }
 
@@ -31,11 +32,6 @@ export const reproducibleFunctions = `
 fn r_rounded(x: f32) -> f32 {
   let u = bitcast<u32>(x);
   return bitcast<f32>(select(u, u & 0x80000000u, (u & 0x7f800000u) == 0u));
-}
-// 0, which no compiler knows: they would divide by a constant by way of its reciprocal.
-fn r_zero() -> u32 { return u32(p.threads) >> 31u; }
-fn r_quotient(a: f32, b: f32) -> f32 {
-  return r_rounded(a / bitcast<f32>(bitcast<u32>(b) ^ r_zero()));
 }
 fn r_negative(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) ^ 0x80000000u); }
 fn r_size(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) & 0x7fffffffu); }
@@ -57,11 +53,7 @@ fn r_floor(x: f32) -> f32 {
   if (x == 0.0) { return x; }
   return floor(x);
 }
-fn r_sqrt(x: f32) -> f32 {
-  if (x == 0.0) { return x; }
-  return r_rounded(f_sqrt(x));
-}
-${horner("r_exp_series", expCoefficients)}
+${divisionFunctions}${horner("r_exp_series", expCoefficients)}
 ${horner("r_log_series", logCoefficients)}
 ${horner("r_tanh_series", tanhCoefficients)}
 ${horner("r_ratio_series", ratioCoefficients)}
@@ -71,9 +63,10 @@ fn r_exp(x: f32) -> f32 {
   if (x > ${float(expLimits.high)}) { return f_infinity(); }
   if (x < ${float(expLimits.low)}) { return 0.0; }
   let n = r_rounded(r_rounded(x * ${float(Math.LOG2E)}) + ${float(rounder)}) - ${float(rounder)};
-  let rest = (x - r_rounded(n * ${float(ln2High)})) - r_rounded(n * ${float(ln2Low)});
+  let near = r_rounded(x - r_rounded(n * ${float(ln2High)}));
+  let rest = r_rounded(near - r_rounded(n * ${float(ln2Low)}));
   let curve = r_rounded(r_exp_series(rest) * r_rounded(rest * rest));
-  let mantissa = (curve + rest) + 1.0;
+  let mantissa = r_rounded(r_rounded(curve + rest) + 1.0);
   let k = i32(n);
   let half = k >> 1u;
   return r_rounded(r_rounded(mantissa * r_power_of_two(half)) * r_power_of_two(k - half));
@@ -84,11 +77,12 @@ fn r_log(x: f32) -> f32 {
   if (bitcast<u32>(x) == 0x7f800000u) { return x; }
   let shifted = bitcast<u32>(x) + ${oneBits - rootBits}u;
   let n = f32(i32(shifted >> 23u) - 127);
-  let m = bitcast<f32>((shifted & 0x7fffffu) + ${rootBits}u) - 1.0;
+  let m = r_rounded(bitcast<f32>((shifted & 0x7fffffu) + ${rootBits}u) - 1.0);
   let square = r_rounded(m * m);
   let cubic = r_rounded(r_log_series(m) * r_rounded(m * square));
-  let small = (cubic + r_rounded(n * ${float(ln2Low)})) - r_rounded(0.5 * square);
-  return r_rounded((m + small) + r_rounded(n * ${float(ln2High)}));
+  let lower = r_rounded(cubic + r_rounded(n * ${float(ln2Low)}));
+  let small = r_rounded(lower - r_rounded(0.5 * square));
+  return r_rounded(r_rounded(m + small) + r_rounded(n * ${float(ln2High)}));
 }
 fn r_tanh(x: f32) -> f32 {
   if (is_nan(x)) { return x; }
@@ -97,22 +91,22 @@ fn r_tanh(x: f32) -> f32 {
     let square = r_rounded(x * x);
     return r_rounded(x + r_rounded(r_rounded(x * square) * r_tanh_series(square)));
   }
-  let t = r_exp(-2.0 * size);
-  let y = (1.0 - t) / (1.0 + t);
+  let t = r_exp(r_rounded(-2.0 * size));
+  let y = r_quotient(r_rounded(1.0 - t), r_rounded(1.0 + t));
   return select(y, r_negative(y), x < 0.0);
 }
 fn r_sigmoid(x: f32) -> f32 {
   if (is_nan(x)) { return x; }
   let t = r_exp(r_negative(r_size(x)));
-  return r_rounded(select(1.0, t, x < 0.0) / (1.0 + t));
+  return r_quotient(select(1.0, t, x < 0.0), r_rounded(1.0 + t));
 }
 fn r_softplus(x: f32) -> f32 {
   if (is_nan(x)) { return x; }
   let t = r_exp(r_negative(r_size(x)));
-  let s = r_rounded(t / (2.0 + t));
+  let s = r_quotient(t, r_rounded(2.0 + t));
   let square = r_rounded(s * s);
-  let series = 1.0 + r_rounded(square * r_ratio_series(square));
-  return r_rounded(r_max(x, 0.0) + r_rounded((2.0 * s) * series));
+  let series = r_rounded(1.0 + r_rounded(square * r_ratio_series(square)));
+  return r_rounded(r_max(x, 0.0) + r_rounded(r_rounded(2.0 * s) * series));
 }
 fn r_pow(a: f32, b: f32) -> f32 {
   if (b == 0.0) { return 1.0; }
@@ -126,7 +120,7 @@ fn r_pow(a: f32, b: f32) -> f32 {
       if ((rest & 1) == 1) { result = r_rounded(result * base); }
       base = r_rounded(base * base);
     }
-    if (b < 0.0) { return r_rounded(1.0 / result); }
+    if (b < 0.0) { return r_quotient(1.0, result); }
     return result;
   }
   let value = r_exp(r_rounded(b * r_log(r_size(a))));

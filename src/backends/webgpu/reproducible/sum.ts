@@ -19,35 +19,37 @@ const typesOf = (lanes: 1 | 4): string =>
   lanes === 4 ? "alias T = vec4<f32>;\nalias U = vec4<u32>;" : "alias T = f32;\nalias U = u32;";
 
 /**
- * `zero` is 0, which no compiler knows: what it is mixed into cannot be fused or simplified. Splitting cuts the 24 digits
- * of a number in two times twelve, so that products of halves are exact.
+ * `zero` is 0, which no compiler knows: what it is mixed into cannot be fused, reordered or simplified. Splitting cuts the
+ * 24 digits of a number in two times twelve, so that products of halves are exact.
  */
 const arithmetic = `
 struct Parts { high: T, low: T }
 struct Sum { first: T, second: T, third: T }
-fn opaque_product(a: T, b: f32, zero: u32) -> T { return bitcast<T>(bitcast<U>(a * b) ^ U(zero)); }
-fn two_sum(a: T, b: T) -> Parts {
-  let sum = a + b;
-  let part = sum - a;
-  return Parts(sum, (a - (sum - part)) + (b - part));
+fn opaque(x: T, zero: u32) -> T { return bitcast<T>(bitcast<U>(x) ^ U(zero)); }
+fn two_sum(a: T, b: T, zero: u32) -> Parts {
+  let sum = opaque(a + b, zero);
+  let part = opaque(sum - a, zero);
+  return Parts(sum, opaque(a - opaque(sum - part, zero), zero) + opaque(b - part, zero));
 }
-fn add_term(sum: Sum, term: T) -> Sum {
-  let one = two_sum(sum.first, term);
-  let two = two_sum(sum.second, one.low);
+fn add_term(sum: Sum, term: T, zero: u32) -> Sum {
+  let one = two_sum(sum.first, term, zero);
+  let two = two_sum(sum.second, one.low, zero);
   return Sum(one.high, two.high, sum.third + two.low);
 }
-fn add_small(sum: Sum, term: T) -> Sum {
-  let two = two_sum(sum.second, term);
+fn add_small(sum: Sum, term: T, zero: u32) -> Sum {
+  let two = two_sum(sum.second, term, zero);
   return Sum(sum.first, two.high, sum.third + two.low);
 }
 fn add_product(sum: Sum, a: T, b: f32, zero: u32) -> Sum {
-  let product = opaque_product(a, b, zero);
+  let product = opaque(a * b, zero);
   let a_high = bitcast<T>(bitcast<U>(a) & U(0xfffff000u));
   let a_low = a - a_high;
   let b_high = bitcast<f32>(bitcast<u32>(b) & 0xfffff000u);
   let b_low = b - b_high;
-  let rest = (((a_high * b_high - product) + a_high * b_low) + a_low * b_high) + a_low * b_low;
-  return add_small(add_term(sum, product), rest);
+  let first = opaque(a_high * b_high - product, zero);
+  let second = opaque(first + a_high * b_low, zero);
+  let rest = opaque(second + a_low * b_high, zero) + a_low * b_low;
+  return add_small(add_term(sum, product, zero), rest, zero);
 }
 `;
 
@@ -55,9 +57,9 @@ fn add_product(sum: Sum, a: T, b: f32, zero: u32) -> Sum {
 const rounding = `
 struct Two { high: f32, low: f32 }
 fn two_of(a: f32, b: f32) -> Two {
-  let sum = a + b;
-  let part = sum - a;
-  return Two(sum, (a - (sum - part)) + (b - part));
+  let sum = r_hidden(a + b);
+  let part = r_hidden(sum - a);
+  return Two(sum, r_hidden(a - r_hidden(sum - part)) + r_hidden(b - part));
 }
 fn round_once(first: f32, second: f32, third: f32) -> f32 {
   if ((bitcast<u32>(first) & 0x7f800000u) == 0x7f800000u) { return first; }
@@ -182,7 +184,7 @@ export function sumOfProducts(runtime: GpuRuntime, a: GpuView, b: GpuView | null
     : "x_get(x_term)";
   const term = w
     ? `sum = add_product(sum, ${factor}, w_get(w_term), zero);`
-    : `sum = add_term(sum, ${factor});`;
+    : `sum = add_term(sum, ${factor}, zero);`;
   const loops = summedLoops(plan, term);
   const numbers: Numbers = {
     x_o: x.offset,
@@ -259,11 +261,12 @@ ${loops.text}`;
         body: `  let unit = id;
   let first_lane = (unit % p.tiles) * ${lanes};
 ${keptText.text("unit / p.tiles")}
+  let zero = r_zero();
   var sum = Sum(T(0.0), T(0.0), T(0.0));
   for (var chunk = 0; chunk < p.chunks; chunk++) {
-    sum = add_term(sum, ${loads[0]});
-    sum = add_term(sum, ${loads[1]});
-    sum = add_small(sum, ${loads[2]});
+    sum = add_term(sum, ${loads[0]}, zero);
+    sum = add_term(sum, ${loads[1]}, zero);
+    sum = add_small(sum, ${loads[2]}, zero);
   }
 ${storeText(lanes, rounded)}`,
       }),
