@@ -10,18 +10,40 @@ import { openDevice } from "../src/backends/webgpu/device.ts";
 import { wrongArithmetic } from "../src/backends/webgpu/reproducible/selfCheck.ts";
 import { GradientRecorder } from "../src/gradflow/index.ts";
 import {
+  abs,
+  add,
   type Backend,
+  clamp,
   crossEntropy,
   defaultBackend,
+  div,
+  exp,
+  floor,
+  log,
+  logSoftmax,
   manualSeed,
   matmul,
+  max,
+  maximum,
+  maxPool2d,
+  minimum,
+  mul,
   optim,
+  pow,
   recordStep,
+  relu,
   scope,
   setBackend,
   setDefaultBackend,
+  sign,
+  softplus,
+  sqrt,
+  stack,
+  sum,
   type Tensor,
+  tanh,
   tensor,
+  upsample,
   zeros,
 } from "../src/index.ts";
 import { cspDenseNet, type DenseNet, densenet } from "../src/models/index.ts";
@@ -112,6 +134,49 @@ describe.skipIf(!options)("reproducible mode on WebGPU", () => {
         expect(wrong, `${claim.what} of ${JSON.stringify(example.sample.inputs)}`).toBeNull();
       }
     }
+  });
+
+  it("treats zeros of both signs, infinities and NaN as the CPU does", async () => {
+    const special = [
+      0,
+      -0,
+      1,
+      -1,
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+      Number.NEGATIVE_INFINITY,
+      2 ** -126,
+      3e38,
+      -3e38,
+      0.5,
+      88.8,
+      -88,
+      7.5,
+      -3,
+    ];
+    const n = special.length;
+    const first = special.flatMap((value) => special.map(() => value));
+    const second = special.flatMap(() => special);
+    const results = (backend: Backend): Record<string, Tensor> => {
+      const [a, b] = [first, second].map((values) => tensor(values, { backend }));
+      const image = b.reshape([1, 1, n, n]);
+      return {
+        powers: pow(a, b),
+        extremes: add(maximum(a, b), minimum(a, b)),
+        "quotients and products": add(div(a, b), mul(a, b)),
+        "clamped and rectified": add(clamp(a, -1, 0), relu(b)),
+        functions: add(exp(a), add(log(b), add(tanh(a), add(sqrt(b), softplus(a))))),
+        signs: mul(sign(a), add(floor(b), abs(a))),
+        "largest of columns": max(image, [2]),
+        "largest of windows": maxPool2d(image, { kernelSize: 3, stride: 2, padding: 1 }),
+        resized: upsample(image, { scaleFactor: 2 }),
+        logSoftmax: logSoftmax(stack([a, b], 0), 0),
+        sums: sum(stack([a, b], 0), 0),
+      };
+    };
+    const [expected, found] = [results(cpu), results(gpu)];
+    for (const [name, result] of Object.entries(found))
+      expect(difference(await result.data(), await expected[name].data()), name).toBeNull();
   });
 
   function training(build: () => DenseNet, backend: Backend) {

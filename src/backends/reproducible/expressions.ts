@@ -17,6 +17,8 @@ export const quotient = e.div(input(0), input(1));
 export const minus = e.sub(input(0), input(1));
 /** max(a, 0) */
 export const positivePart = e.max(input(0), 0);
+/** a + p */
+export const shifted = e.add(input(0), parameter(0));
 /** a + b · p */
 export const plusScaled = e.add(input(0), e.mul(input(1), parameter(0)));
 /** p · a + q · b */

@@ -5,7 +5,7 @@
  */
 import type { Layout, Shape } from "../backend.ts";
 import { readersOf, windowsOf } from "./contractions.ts";
-import { constant, divided, input, mixed, plus, plusScaled, quotient } from "./expressions.ts";
+import { constant, divided, input, mixed, plus, plusScaled, quotient, shifted } from "./expressions.ts";
 import { type Machine, type Recipe, sizeOf, through } from "./machine.ts";
 
 interface PoolAttributes {
@@ -233,8 +233,11 @@ export const upsample: Recipe<UpsampleAttributes> = ({
   attributes,
   plain,
 }) => {
-  if (attributes.mode === "nearest" || sizeOf(output.shape) === 0) {
+  if (sizeOf(output.shape) === 0) return;
+  if (attributes.mode === "nearest") {
     plain(inputs, output, attributes);
+    // Some kernels copy −0, others add it to 0.
+    machine.pointwise([output], output, shifted, [0]);
     return;
   }
   const [N, C, , W] = x.shape;
