@@ -39,6 +39,10 @@ const sizes: readonly Size[] = [
   // Packed: 832 positions at most, 4 of 14 x 14, and 2 blocks of 31 x 29.
   { x: [7, 9, 14, 14], weight: [17, 9, 1, 1] },
   { x: [2, 3, 31, 29], weight: [5, 3, 1, 1] },
+  // Steps of one block for all items, of several, and with images of which all positions fit into vectors.
+  { x: [2, 77, 31, 29], weight: [150, 77, 1, 1] },
+  { x: [2, 13, 40, 56], weight: [19, 13, 1, 1] },
+  { x: [2, 76, 40, 56], weight: [150, 38, 1, 1], groups: 2 },
   { x: [5, 2, 12, 14], weight: [150, 2, 3, 3], padding: 1 },
   // Several images an item, of 5, 7 and 8 half tiles each.
   { x: [13, 5, 6, 6], weight: [9, 5, 3, 3], padding: 1 },

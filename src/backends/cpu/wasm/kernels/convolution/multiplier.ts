@@ -190,16 +190,17 @@ export class Multiplier {
       scratchBytes,
       itemNanoseconds,
       batch,
-      batchesAtOnce,
+      steps,
+      stepsAtOnce,
       sumBytes,
       joinedRow,
       margin,
       between,
     } = plan;
     let rows = addressOf(gradient);
-    const batches = Math.ceil(gradient.shape[0] / batch);
     if (joinedRow > 0) {
       const [N, K, P, Q] = gradient.shape;
+      const batches = Math.ceil(N / batch);
       const [imageBytes, planeBytes, rowBytes] = bytesOf(gradient);
       rows = this.#runtime.scratch("conv2d gradient", batches * K * joinedRow);
       this.#runtime.forRange(joinPlanes, batches * K, [
@@ -222,8 +223,8 @@ export class Multiplier {
     }
     const sums = this.#runtime.scratch("conv2d sums", sumBytes);
     const operands = [record, addressOf(x), rows, addressOf(weight), coefficients, sums];
-    for (let first = 0; first < batches; first += batchesAtOnce) {
-      const last = Math.min(batches, first + batchesAtOnce);
+    for (let first = 0; first < steps; first += stepsAtOnce) {
+      const last = Math.min(steps, first + stepsAtOnce);
       const grain = grainOf(itemNanoseconds * (last - first));
       this.#runtime.forRange(weightGradient, items, [...operands, first, last], { scratchBytes, grain });
     }

@@ -5,7 +5,7 @@
  * the bits do not depend on how items are dealt out. Sums stay apart by lane until the last image.
  */
 import type { Local, ModuleBuilder, Reusable } from "../../encoder/index.ts";
-import { defineDotBlock, defineFinish, panelCount, panelHeight } from "./dotBlock.ts";
+import { defineDotBlock, defineFinish, panelCount, panelHeight, panelSteps } from "./dotBlock.ts";
 import { dotsLayout } from "./dotsPlan.ts";
 import { coefficientBytes } from "./normRelu.ts";
 import type { PackRows } from "./packRows.ts";
@@ -17,9 +17,9 @@ import { dotStride, dotTaps, dotTileBytes, type TileShape } from "./tile.ts";
 import type { TouchRows } from "./touch.ts";
 
 /**
- * (begin, end, scratch, record, source, gradient, weights, coefficients, sums, firstBatch, lastBatch): items of the
- * weight gradient, over some batches of images. Sums wait at `sums`, item by item, for the next batches; the last ones
- * write the weights. Scratch memory holds an item's packed rows and its image.
+ * (begin, end, scratch, record, source, gradient, weights, coefficients, sums, firstStep, lastStep): items of the
+ * weight gradient, over some batches of images or blocks of them. Sums wait at `sums`, item by item, for the next steps;
+ * the last ones write the weights. Scratch memory holds an item's packed rows and its image.
  */
 export function defineWeightGradient(
   module: ModuleBuilder,
@@ -38,7 +38,7 @@ export function defineWeightGradient(
       weights: "i32",
       coefficients: "i32",
     } as const),
-    ...({ sums: "i32", firstBatch: "i32", lastBatch: "i32" } as const),
+    ...({ sums: "i32", firstStep: "i32", lastStep: "i32" } as const),
   };
   module.func(
     "weightGradient",
@@ -58,7 +58,8 @@ export function defineWeightGradient(
       const [rowsPerItem, rowBlocks] = (["rowsPerItem", "rowBlocks"] as const).map(own);
       const [resultsPerItem, resultBlocks] = (["resultsPerItem", "resultBlocks"] as const).map(own);
       const [taps, imagesPerBatch] = (["taps", "imagesPerBatch"] as const).map(own);
-      const [batches, sumBytes] = (["batches", "sumBytes"] as const).map(own);
+      const [steps, stepsPerBatch] = (["steps", "stepsPerBatch"] as const).map(own);
+      const [positionsPerStep, sumBytes] = (["positionsPerStep", "sumBytes"] as const).map(own);
       const [positions, perBlock] = (["positions", "positionsPerBlock"] as const).map(own);
       const [readInPlace, gradientRow] = (["readInPlace", "gradientRow"] as const).map(own);
       const names = [
@@ -72,11 +73,13 @@ export function defineWeightGradient(
         "rows",
         "table",
         "dotTable",
+        "step",
         "batch",
         "image",
         "images",
         "total",
-        "padded",
+        "firstPosition",
+        "lastPosition",
         "position",
         "count",
       ];
@@ -91,11 +94,13 @@ export function defineWeightGradient(
         rows,
         table,
         dotTable,
+        step,
         batch,
         image,
         images,
         total,
-        padded,
+        firstPosition,
+        lastPosition,
         position,
         count,
       ] = names.map((name) => f.local("i32", name));
@@ -111,6 +116,7 @@ export function defineWeightGradient(
       const atMost = (local: Local<"i32">, limit: Reusable<"i32">): void =>
         local.set(f.select(local, limit, i32.lt_s(local, limit)));
       const tileBytes = dotTileBytes(shape);
+      const apart = f.let(i32.gt_s(stepsPerBatch, 1), "apart");
       f.forRange(item, begin, end, 1, () => {
         result.set(i32.mul(i32.rem_u(item, resultBlocks), resultsPerItem));
         group.set(i32.div_u(item, resultBlocks));
@@ -133,13 +139,16 @@ export function defineWeightGradient(
         itemImage.set(
           i32.add(packed, f.select(f.let(i32.shl(i32.mul(rows, perBlock), 2)), 0, i32.eqz(readInPlace))),
         );
-        f.forRange(batch, given.firstBatch, given.lastBatch, 1, () => {
+        f.forRange(step, given.firstStep, given.lastStep, 1, () => {
+          batch.set(i32.div_u(step, stepsPerBatch));
           image.set(i32.mul(batch, imagesPerBatch));
           images.set(i32.sub(p.images, image));
           atMost(images, imagesPerBatch);
           total.set(i32.mul(i32.sub(images, 1), dotsLayout.load(f, record, "imagePositions")));
           total.set(i32.add(total, positions));
-          padded.set(i32.and(i32.add(total, dotStride(shape) - 1), -dotStride(shape)));
+          firstPosition.set(i32.mul(i32.sub(step, i32.mul(batch, stepsPerBatch)), positionsPerStep));
+          lastPosition.set(i32.and(i32.add(total, dotStride(shape) - 1), -dotStride(shape)));
+          atMost(lastPosition, f.let(i32.add(firstPosition, positionsPerStep)));
           from.set(
             i32.add(
               i32.add(source, i32.mul(group, planLayout.load(f, plan, "sourceGroup"))),
@@ -150,7 +159,10 @@ export function defineWeightGradient(
             i32.add(
               i32.add(gradient, i32.mul(group, dotsLayout.load(f, record, "gradientGroup"))),
               i32.add(
-                i32.mul(batch, dotsLayout.load(f, record, "gradientBatch")),
+                i32.add(
+                  i32.mul(batch, dotsLayout.load(f, record, "gradientBatch")),
+                  i32.shl(firstPosition, 2),
+                ),
                 i32.mul(result, gradientRow),
               ),
             ),
@@ -171,9 +183,14 @@ export function defineWeightGradient(
               });
             },
           );
-          f.forRange(position, 0, padded, perBlock, () => {
-            count.set(i32.sub(padded, position));
+          f.forRange(position, firstPosition, lastPosition, perBlock, () => {
+            count.set(i32.sub(lastPosition, position));
             atMost(count, perBlock);
+            const bytes = f.let(i32.shl(count, 2), "bytes");
+            // What all items of a step read is large where images are walked in steps, and then comes from memory.
+            f.if(i32.and(i32.eq(item, begin), apart), () =>
+              f.call(touch, { from: y, rowBytes: gradientRow, rows: results, bytes, to: scratch }),
+            );
             f.if(
               readInPlace,
               () => {
@@ -185,7 +202,7 @@ export function defineWeightGradient(
                       from: x,
                       rowBytes: p.sourceChannel,
                       rows,
-                      bytes: i32.shl(count, 2),
+                      bytes,
                     },
                     to: scratch,
                   }),
@@ -213,11 +230,11 @@ export function defineWeightGradient(
                 });
               },
             );
-            const bytes = f.let(i32.shl(count, 2), "bytes");
             const block = {
               ...{
                 gradient: y,
                 gradientRow,
+                apart,
                 results,
                 x,
                 table: dotTable,
@@ -233,13 +250,14 @@ export function defineWeightGradient(
             y.set(i32.add(y, i32.shl(count, 2)));
           });
         });
-        f.if(i32.eq(given.lastBatch, batches), () => {
+        f.if(i32.eq(given.lastStep, steps), () => {
           sums.set(itemSums);
           const depth = i32.mul(p.channels, taps);
           const depthBytes = f.let(i32.shl(depth, 2), "depthBytes");
           const firstRow = i32.add(i32.mul(group, p.results), result);
           at.set(i32.add(i32.add(weights, i32.mul(firstRow, depthBytes)), i32.shl(first, 2)));
           const panels = f.let(panelCount(f, results), "panels");
+          const rowSteps = panelSteps(f, depthBytes, panels, apart);
           f.forRange(row, 0, panels, 1, () => {
             height.set(panelHeight(f, results, panels, row));
             to.set(at);
@@ -251,12 +269,12 @@ export function defineWeightGradient(
                 rows: height,
                 taps: wide,
                 to,
-                rowBytes: depthBytes,
+                rowBytes: rowSteps.row,
               });
               sums.set(i32.add(sums, tileBytes));
               to.set(i32.add(to, floatBytes * dotTaps));
             });
-            at.set(i32.add(at, i32.mul(height, depthBytes)));
+            at.set(i32.add(at, rowSteps.panel(height)));
           });
         });
       });
