@@ -3,7 +3,7 @@
  * reference loops.
  */
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { registeredOps } from "../src/autograd/defineOp.ts";
 import { createCpuBackend } from "../src/backends/cpu/index.ts";
 import {
@@ -36,6 +36,17 @@ describe("reproducible mode on the CPU", () => {
     expect(before.info().reproducible).toBe(false);
     expect(await setBackend("cpu", { reproducible: false })).toBe(before);
     expect((await setBackend("cpu", { reproducible: true })).info().description).toMatch(/, reproducible$/);
+  });
+
+  it("is asked for by the environment as well", () => {
+    vi.stubEnv("GRADWEAVE_REPRODUCIBLE", "1");
+    expect(createCpuBackend({ wasm: false }).info().reproducible).toBe(true);
+    expect(createCpuBackend({ wasm: false, reproducible: false }).info().reproducible).toBe(false);
+    vi.stubEnv("GRADWEAVE_REPRODUCIBLE", "yes");
+    expect(() => createCpuBackend({ wasm: false })).toThrow(
+      'GRADWEAVE_REPRODUCIBLE is "yes"; it may be 0 or 1',
+    );
+    vi.unstubAllEnvs();
   });
 
   it("sums products exactly and rounds once", () => {

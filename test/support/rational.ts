@@ -9,20 +9,47 @@ const factor = fc
   })
   .map(({ digits, exponent }) => digits * 2 ** exponent);
 
-/** Factors of sums of products, among them sums that cancel but for their last digits, and ties, some of them nearly. */
-export const dots = fc
+interface Factors {
+  readonly a: Float32Array;
+  readonly b: Float32Array;
+}
+
+const factorsOf = (terms: readonly (readonly [number, number])[]): Factors => ({
+  a: Float32Array.from(terms, ([a]) => a),
+  b: Float32Array.from(terms, ([, b]) => b),
+});
+
+/** Sums of up to 80 products, some of which cancel altogether. */
+const anyDots = fc
   .record({
     terms: fc.array(fc.tuple(factor, factor), { minLength: 1, maxLength: 40 }),
     cancels: fc.boolean(),
-    tie: fc.boolean(),
-    tieBreak: fc.constantFrom(-1, 0, 1),
   })
-  .map(({ terms, cancels, tie, tieBreak }) => {
-    const all = cancels ? [...terms, ...terms.map(([a, b]) => [-a, b] as const)] : [...terms];
-    // 2^24 + 1 lies half way between two f32; the last term says on which side.
-    if (tie) all.push([2 ** 12, 2 ** 12], [1, 1], [tieBreak * 2 ** -4, 2 ** -4]);
-    return { a: Float32Array.from(all, ([a]) => a), b: Float32Array.from(all, ([, b]) => b) };
+  .map(({ terms, cancels }) =>
+    factorsOf(cancels ? [...terms, ...terms.map(([a, b]) => [-a, b] as const), [1, 2 ** -4]] : terms),
+  );
+
+/** Sums half way between two f32 but for one term, which may be 0 or too small for f64 to tell beside the others. */
+const ties = fc
+  .record({
+    whole: fc.integer({ min: 2 ** 23, max: 2 ** 24 - 1 }),
+    isNegative: fc.boolean(),
+    side: fc.constantFrom(-1, 0, 1),
+    exponent: fc.integer({ min: -20, max: -1 }),
+    turns: fc.nat(2),
+  })
+  .map(({ whole, isNegative, side, exponent, turns }) => {
+    const sign = isNegative ? -1 : 1;
+    const terms: [number, number][] = [
+      [sign * whole, 2],
+      [sign, 1],
+      [side * 2 ** exponent, 2 ** exponent],
+    ];
+    return factorsOf([...terms.slice(turns), ...terms.slice(0, turns)]);
   });
+
+/** Factors of sums of products: any, sums that cancel but for their last digits, and ties, some of them nearly. */
+export const dots = fc.oneof(anyDots, ties);
 
 /** Every product of two f32 is a whole number of these: 2^-298. */
 const unit = 298;
