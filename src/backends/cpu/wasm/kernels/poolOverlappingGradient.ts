@@ -11,6 +11,7 @@ import {
   windowReader,
 } from "./poolOverlappingRows.ts";
 import { firstLanes, floatBytes, pickLanes } from "./rows.ts";
+import type { TouchRows } from "./touch.ts";
 
 /** What the columns of four windows get of the windows' shares; `highest` are the maxima of this row. */
 function shareColumns(f: FunctionBuilder, [first, second]: Taps, highest: Vector, share: Vector): Taps {
@@ -26,13 +27,14 @@ function shareColumns(f: FunctionBuilder, [first, second]: Taps, highest: Vector
 }
 
 /** The gradient of the windows of one plane -> y; the result is 1 if it is left to the loops. */
-export function defineGradient(module: ModuleBuilder, fused: boolean) {
+export function defineGradient(module: ModuleBuilder, fused: boolean, touch: TouchRows) {
   const params = { ...planeParameters, gradient: "i32", gradientRow: "i32" } as const;
   return module.func("gradient", { params, result: "i32", exported: false }, (f, p) => {
     const { i32, f32x4, v128 } = f;
     const absent = p.lines;
     const nowhere = f.let(i32.add(absent, p.lineBytes), "nowhere");
     const waiting = f.let(i32.add(nowhere, p.lineBytes), "waiting");
+    const touched = f.let(i32.add(waiting, p.lineBytes), "touched");
     const margin = f.let(i32.shl(p.left, 2), "margin");
     const { forEachWindows, mayHaveNaN } = windowReader(f, p, { fused, watched: 2 });
     const zero = f.let(f32x4.splat(0), "zero");
@@ -117,6 +119,10 @@ export function defineGradient(module: ModuleBuilder, fused: boolean) {
         address.set(rowAt(f, index, absent, p));
       }
       for (const [r, result] of results.entries()) begin(r, result);
+      f.call(touch, {
+        ...{ from: i32.add(xRows[1], margin), rowBytes: 0, rows: 1 },
+        ...{ bytes: i32.shl(p.W, 2), to: touched },
+      });
       forEachWindows(xRows, (taps, place, isInside) => {
         const share = f.let(v128.load(i32.add(p.gradient, place)), "share");
         const [upper, middle, lower] = taps.map(highestOf);

@@ -6,6 +6,7 @@ import type { HostView } from "../../../../backend.ts";
 import type { Conv2dAttributes } from "../../../loops/conv2d.ts";
 import { ModuleBuilder } from "../../encoder/index.ts";
 import { addressOf, grainOf, type WasmFunction, type WasmRuntime } from "../../runtime.ts";
+import { defineTouchRows } from "../touch.ts";
 import { type DotsPlan, makeDotsPlan } from "./dotsPlan.ts";
 import {
   type InputPlan,
@@ -31,7 +32,6 @@ import { bytesOf, forwardProduct } from "./sizes.ts";
 import { SquareRunner } from "./squareRunner.ts";
 import { planSquareWeights, type SquareWeightsPlan } from "./squareWeightsPlan.ts";
 import { type TileShape, tileRows } from "./tile.ts";
-import { defineTouchRows } from "./touch.ts";
 import { defineWeightGradient } from "./weightGradient.ts";
 
 /** One multiply-add, and one float copied, of one thread at its best: for telling what is worth sharing. */

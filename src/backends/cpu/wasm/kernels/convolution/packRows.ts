@@ -1,5 +1,6 @@
 /** Packs the rows of a gathered image that an item of the weight gradient reads, over one block of positions. */
 import type { FunctionHandle, ModuleBuilder } from "../../encoder/index.ts";
+import type { TouchRows } from "../touch.ts";
 import { type CopyNormed, coefficientBytes, type NormRelu } from "./normRelu.ts";
 import type { PackSliver } from "./packSliver.ts";
 import { planLayout } from "./plan.ts";
@@ -7,7 +8,6 @@ import type { CopyRow } from "./prepareImage.ts";
 import { floatBytes } from "./record.ts";
 import { columnsOf, type TileShape } from "./tile.ts";
 import { tileLayout } from "./tileTable.ts";
-import type { TouchRows } from "./touch.ts";
 
 const params = {
   plan: "i32",

@@ -1,10 +1,10 @@
 /** Copies an item's image with its margin into scratch memory, the right operand of a product. */
 import type { FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
+import type { TouchRows } from "../touch.ts";
 import { type CopyNormed, coefficientBytes, type NormRelu } from "./normRelu.ts";
 import { planLayout } from "./plan.ts";
 import { type ClearRow, defineClearRow, defineSplitPlanes } from "./splitRows.ts";
 import type { TileShape } from "./tile.ts";
-import type { TouchRows } from "./touch.ts";
 
 const rowParams = { from: "i32", to: "i32", count: "i32", step: "i32" } as const;
 export type CopyRow = FunctionHandle<typeof rowParams, undefined>;

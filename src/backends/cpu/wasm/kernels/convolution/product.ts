@@ -1,5 +1,6 @@
 /** The product over an item: slivers of gathered columns against all panels, block by block of the depth. */
 import type { FunctionBuilder, Local, ModuleBuilder } from "../../encoder/index.ts";
+import type { TouchRows } from "../touch.ts";
 import { coefficientBytes, type NormRelu } from "./normRelu.ts";
 import type { PackSliver } from "./packSliver.ts";
 import { planLayout } from "./plan.ts";
@@ -7,7 +8,6 @@ import type { PrepareImage } from "./prepareImage.ts";
 import { floatBytes } from "./record.ts";
 import { columnsOf, defineProductTile, type TileShape, tileRows } from "./tile.ts";
 import { tileLayout } from "./tileTable.ts";
-import type { TouchRows } from "./touch.ts";
 
 /**
  * Columns of an image read in place that are touched at a time: every channel lies in a page of its own, so that slivers

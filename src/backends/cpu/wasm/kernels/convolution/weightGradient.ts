@@ -5,6 +5,7 @@
  * the bits do not depend on how items are dealt out. Sums stay apart by lane until the last image.
  */
 import type { Local, ModuleBuilder, Reusable } from "../../encoder/index.ts";
+import type { TouchRows } from "../touch.ts";
 import { defineDotBlock, defineFinish, panelCount, panelHeight, panelSteps } from "./dotBlock.ts";
 import { dotsLayout } from "./dotsPlan.ts";
 import { coefficientBytes } from "./normRelu.ts";
@@ -14,7 +15,6 @@ import type { PrepareImage } from "./prepareImage.ts";
 import { planFields } from "./product.ts";
 import { floatBytes } from "./record.ts";
 import { dotStride, dotTaps, dotTileBytes, type TileShape } from "./tile.ts";
-import type { TouchRows } from "./touch.ts";
 
 /**
  * (begin, end, scratch, record, source, gradient, weights, coefficients, sums, firstStep, lastStep): items of the

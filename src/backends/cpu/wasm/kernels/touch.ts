@@ -11,7 +11,7 @@
  *
  *     1  13      2  15      4  19      8  21      16  22      rows without gaps, one by one  22
  */
-import type { FunctionBuilder, FunctionHandle, Local, ModuleBuilder } from "../../encoder/index.ts";
+import type { FunctionBuilder, FunctionHandle, Local, ModuleBuilder } from "../encoder/index.ts";
 
 const lineBytes = 64;
 /** Rows that are read side by side, as long as there are so many. */
