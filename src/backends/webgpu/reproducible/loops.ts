@@ -4,9 +4,6 @@ import type { SumPlan } from "../../reproducible/sumPlan.ts";
 /** How many outputs a thread has. */
 export type Lanes = 1 | 4;
 
-/** Terms that are written out instead of looped over: a window's taps, not its channels. */
-const mostUnrolled = 9;
-
 type Numbers = Record<string, number>;
 
 /** Operands by what the WGSL calls them: the output and the two factors. */
@@ -29,18 +26,9 @@ export function loopNumbers({ kept, summed }: SumPlan): Numbers {
   return numbers;
 }
 
-/** Where the terms begin that are written out. The first axis is cut among threads and stays a loop. */
-function unrolledFrom(shape: readonly number[]): number {
-  let axis = shape.length;
-  for (let terms = 1; axis > 1 && terms * shape[axis - 1] <= mostUnrolled; axis--) terms *= shape[axis - 1];
-  return axis;
-}
-
 /** What of a plan the text of its loops depends on. */
-export function loopVariant({ kept, summed }: SumPlan): string {
-  const from = unrolledFrom(summed.shape);
-  return `${kept.shape.length}/${summed.shape.length}/${from}u${summed.shape.slice(from).join("x")}`;
-}
+export const loopVariant = ({ kept, summed }: SumPlan): string =>
+  `${kept.shape.length}/${summed.shape.length}`;
 
 /** WGSL: `y_at`, `x_at` and `w_at`, the positions of the output with the running index `index` and its first term. */
 export function positionsText({ kept }: SumPlan, index: string): string {
@@ -59,32 +47,14 @@ export function positionsText({ kept }: SumPlan, index: string): string {
  * `first_row` to before `end_row`.
  */
 export function termsText({ summed }: SumPlan, term: string): string {
-  const { shape } = summed;
-  const from = unrolledFrom(shape);
-  const unrolled = shape.slice(from).reduce((product, extent) => product * extent, 1);
-  const start = (name: string): string => {
-    const steps = shape.slice(0, from).map((_, axis) => `j${axis} * p.${name}_j${axis}`);
-    return [`${name}_at`, ...steps].join(" + ");
-  };
-  const lines = [`let x_from = ${start("x")};`, `let w_from = ${start("w")};`];
-  for (let index = 0; index < unrolled; index++) {
-    const [x, w] = ["x", "w"].map((name) => {
-      const steps = [`${name}_from`];
-      for (let axis = shape.length - 1, rest = index; axis >= from; axis--) {
-        const digit = rest % shape[axis];
-        rest = Math.floor(rest / shape[axis]);
-        if (digit > 0) steps.push(`${digit} * p.${name}_j${axis}`);
-      }
-      return steps.join(" + ");
-    });
-    lines.push(`{ let x_term = ${x}; let w_term = ${w}; ${term} }`);
-  }
-  let text = lines.join("\n");
-  for (let axis = from - 1; axis >= 0; axis--) {
+  const axes = summed.shape.map((_, axis) => axis);
+  const position = (name: string): string =>
+    [`${name}_at`, ...axes.map((axis) => `j${axis} * p.${name}_j${axis}`)].join(" + ");
+  const inner = `let x_term = ${position("x")};\nlet w_term = ${position("w")};\n${term}`;
+  return axes.reduceRight((text, axis) => {
     const [first, end] = axis === 0 ? ["first_row", "end_row"] : ["0", `p.j${axis}`];
-    text = `for (var j${axis} = ${first}; j${axis} < ${end}; j${axis}++) {\n${text}\n}`;
-  }
-  return text;
+    return `for (var j${axis} = ${first}; j${axis} < ${end}; j${axis}++) {\n${text}\n}`;
+  }, inner);
 }
 
 /** WGSL: after the last of the rows that there are. */
