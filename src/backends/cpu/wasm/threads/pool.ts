@@ -11,6 +11,7 @@ import type { WasmMemory, WasmModule } from "../encoder/index.ts";
 import {
   type Control,
   chunkBits,
+  claimOf,
   createControl,
   epochMask,
   maxArguments,
@@ -32,8 +33,8 @@ export interface Command {
   readonly scratchStride: number;
 }
 
-/** Chunks per thread: enough that a thread that was held up leaves its share to the others. */
-const chunksPerThread = 4;
+/** Chunks per thread: the smallest claims are one chunk. */
+const chunksPerThread = 16;
 /** How long a worker watches for the next command before it sleeps. */
 const workerSpinMilliseconds = 0.1;
 /** How long the main thread watches for the end of the last chunk before it sleeps. */
@@ -64,9 +65,13 @@ export class ThreadPool {
   #workers: readonly Thread[] | null = null;
   readonly #pause: () => void = (Atomics as { readonly pause?: () => void }).pause ?? (() => {});
 
+  /** A claim takes a thread's share of half of what is left. */
+  readonly #share: number;
+
   constructor(memory: WasmMemory, threads: number) {
     this.#memory = memory;
     this.threads = threads;
+    this.#share = 2 * threads;
   }
 
   /** Workers that have started and take part. */
@@ -114,6 +119,7 @@ export class ThreadPool {
     words[word.items] = items;
     words[word.itemsPerChunk] = itemsPerChunk;
     words[word.chunks] = chunks;
+    words[word.share] = this.#share;
     words[word.argumentCount] = args.length;
     numbers[number.scratch] = scratch;
     numbers[number.scratchStride] = scratchStride;
@@ -142,29 +148,31 @@ export class ThreadPool {
   #work(range: RangeCall, { items, itemsPerChunk, args, scratch }: Command, chunks: number): void {
     for (let left = this.#claim(); left > 0; left = this.#claim()) {
       const begin = (chunks - left) * itemsPerChunk;
+      const claimed = claimOf(left, this.#share);
       try {
-        range(begin, Math.min(items, begin + itemsPerChunk), scratch, ...args);
+        range(begin, Math.min(items, begin + claimed * itemsPerChunk), scratch, ...args);
       } finally {
-        Atomics.add(this.#control.words, word.done, 1);
+        Atomics.add(this.#control.words, word.done, claimed);
       }
     }
   }
 
-  /** How many chunks were left, the claimed one among them; 0 when none was. */
+  /** How many chunks were left, the claimed ones among them; 0 when none was. */
   #claim(): number {
     const { words } = this.#control;
     for (;;) {
       const claims = Atomics.load(words, word.claims);
       const left = claims & maxChunks;
-      if (left === 0 || Atomics.compareExchange(words, word.claims, claims, claims - 1) === claims)
-        return left;
+      const rest = claims - claimOf(left, this.#share);
+      if (left === 0 || Atomics.compareExchange(words, word.claims, claims, rest) === claims) return left;
     }
   }
 
   /** Waits until every chunk is done; those that nobody has claimed, after an error, are done without work. */
   #finish(chunks: number): void {
     const { words } = this.#control;
-    while (this.#claim() > 0) Atomics.add(words, word.done, 1);
+    for (let left = this.#claim(); left > 0; left = this.#claim())
+      Atomics.add(words, word.done, claimOf(left, this.#share));
     if (Atomics.load(words, word.done) === chunks) return;
     const end = performance.now() + mainSpinMilliseconds;
     for (let turn = 1; turn % 64 !== 0 || performance.now() < end; turn++) {

@@ -58,6 +58,7 @@ function work(epoch) {
   const items = words[word.items];
   const size = words[word.itemsPerChunk];
   const chunks = words[word.chunks];
+  const share = words[word.share];
   const scratch = numbers[number.scratch] + thread * numbers[number.scratchStride];
   const given = numbers.slice(number.arguments, number.arguments + words[word.argumentCount]);
   const id = words[word.functionId];
@@ -69,14 +70,16 @@ function work(epoch) {
     return;
   }
   for (let left = open(); left > 0; left = open()) {
-    if (Atomics.compareExchange(words, word.claims, tag | left, tag | (left - 1)) !== (tag | left)) continue;
+    // As claimOf in control.ts.
+    const claimed = Math.max(1, Math.floor(left / share));
+    if (Atomics.compareExchange(words, word.claims, tag | left, tag | (left - claimed)) !== (tag | left)) continue;
     const begin = (chunks - left) * size;
     try {
-      run(begin, Math.min(items, begin + size), scratch, ...given);
+      run(begin, Math.min(items, begin + claimed * size), scratch, ...given);
     } catch (error) {
       report(error, id);
     }
-    Atomics.add(words, word.done, 1);
+    Atomics.add(words, word.done, claimed);
     if (Atomics.load(words, word.mainSleeps)) Atomics.notify(words, word.done);
   }
 }
