@@ -231,7 +231,7 @@ describe("examples/train.ts", () => {
 
   it.concurrent.each<[string, () => string[], number, string[]]>([
     ["no such folder", () => ["--data", join(folder, "nowhere")], 3, ["nowhere: does not exist"]],
-    ["a file that is no image", () => [...narrow, "--data", damaged()], 3, ["bad.jpg: cannot be decoded"]],
+    ["a file that is no image", () => [...narrow, "--data", damaged()], 3, [".jpg: cannot be decoded"]],
     ["an unknown model", () => ["--model", "resnet50"], 2, ["resnet50", "resnet-50"]],
     ["images too small", () => [...narrow, "--data", data, "--image-size", "4"], 2, ["such images"]],
   ])("%s is an error", async (_, args, expected, parts) => {
@@ -244,12 +244,12 @@ describe("examples/train.ts", () => {
     expect(existsSync(join(out, "weights.safetensors"))).toBe(false);
   });
 
+  /** Images are decoded side by side, so any of these may be the first to fail. */
   const damaged = () => {
     const path = join(folder, "damaged");
     for (const name of ["ant", "bee"]) {
       mkdirSync(join(path, name), { recursive: true });
-      for (let i = 0; i < 3; i++)
-        writeFileSync(join(path, name, `bad.jpg${i === 0 ? "" : `${i}.jpg`}`), "no");
+      for (let i = 0; i < 3; i++) writeFileSync(join(path, name, `bad${i}.jpg`), "no");
     }
     return path;
   };
