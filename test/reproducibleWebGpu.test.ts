@@ -46,9 +46,10 @@ import {
   upsample,
   zeros,
 } from "../src/index.ts";
-import { cspDenseNet, type DenseNet, densenet } from "../src/models/index.ts";
+import type { DenseNet } from "../src/models/index.ts";
 import { casesOf, claimsOf } from "./support/opsOnDevice.ts";
 import { dots, exactDot } from "./support/rational.ts";
+import { smallNetworks } from "./support/smallNetworks.ts";
 import { softwareWebGpu, webGpuUnderTest } from "./support/webgpu.ts";
 
 const options = webGpuUnderTest();
@@ -61,20 +62,6 @@ function difference(own: ArrayLike<number>, expected: ArrayLike<number>): string
     if (!Object.is(own[i], expected[i])) return `[${i}] is ${own[i]}, not ${expected[i]}`;
   return null;
 }
-
-const size = {
-  blocks: [2, 2],
-  growthRate: 4,
-  stemChannels: 8,
-  bottleneckWidth: 2,
-  inChannels: 1,
-  classes: 10,
-  stem: "small",
-} as const;
-const networks = [
-  ["DenseNet", () => densenet(size)],
-  ["CSPDenseNet", () => cspDenseNet({ ...size, partialRatio: 0.5, fusion: "both" })],
-] as const;
 
 const imageShape = [4, 1, 14, 14];
 const labelsOf = (step: number) => Int32Array.from({ length: 4 }, (_, i) => (3 * i + step) % 10);
@@ -191,7 +178,7 @@ describe.skipIf(!options)("reproducible mode on WebGPU", () => {
   const stateOf = async ({ model }: { readonly model: DenseNet }) =>
     Promise.all([...model.stateDict().values()].map((value) => value.data()));
 
-  it.each(networks)("%s trains to the CPU's bits, and shows the same gradients", async (_, build) => {
+  it.each(smallNetworks)("%s trains to the CPU's bits, and shows the same gradients", async (_, build) => {
     const run = async (backend: Backend) => {
       const own = training(build, backend);
       const losses: number[] = [];
@@ -224,7 +211,7 @@ describe.skipIf(!options)("reproducible mode on WebGPU", () => {
   });
 
   it("replays a recorded step with the bits of the step itself", async () => {
-    const [plain, recorded] = [training(networks[0][1], gpu), training(networks[0][1], gpu)];
+    const [plain, recorded] = [training(smallNetworks[0][1], gpu), training(smallNetworks[0][1], gpu)];
     const images = zeros(imageShape);
     const labels = zeros([4], { dtype: "i32" });
     const stepOf = ({ model, optimizer }: typeof plain) => {

@@ -31,6 +31,7 @@ import { densenet } from "../src/models/index.ts";
 import { Parameter } from "../src/nn/parameter.ts";
 import { noise } from "./support/noise.ts";
 import { type Claim, casesOf, claimsOf, complaintsOf } from "./support/opsOnDevice.ts";
+import { smallSize } from "./support/smallNetworks.ts";
 import { webGpuUnderTest } from "./support/webgpu.ts";
 
 /** Opens the adapter with half precision; null, with the reason printed, where it has none. */
@@ -167,16 +168,7 @@ describe.skipIf(!opened)("half-precision storage", () => {
   function training(backend: Backend) {
     setDefaultBackend(backend);
     manualSeed(5);
-    const model = densenet({
-      blocks: [2, 2],
-      growthRate: 4,
-      stemChannels: 8,
-      bottleneckWidth: 2,
-      inChannels: 1,
-      classes: 10,
-      stem: "small",
-      activation: "swish",
-    });
+    const model = densenet({ ...smallSize, activation: "swish" });
     const optimizer = new optim.SGD(model.parameters(), { lr: 0.05, momentum: 0.9, nesterov: true });
     const body = (x: Tensor, y: Tensor): Tensor => {
       optimizer.zeroGrad();

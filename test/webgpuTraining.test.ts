@@ -25,29 +25,11 @@ import {
   tensor,
   zeros,
 } from "../src/index.ts";
-import { cspDenseNet, type DenseNet, densenet } from "../src/models/index.ts";
+import type { DenseNet } from "../src/models/index.ts";
+import { smallNetworks } from "./support/smallNetworks.ts";
 import { webGpuUnderTest } from "./support/webgpu.ts";
 
 const options = webGpuUnderTest();
-
-/** The networks of the example, smaller images. */
-const size = {
-  blocks: [2, 2],
-  growthRate: 4,
-  stemChannels: 8,
-  bottleneckWidth: 2,
-  inChannels: 1,
-  classes: 10,
-  stem: "small",
-} as const;
-type Smooth = { readonly activation: "swish" };
-const networks = [
-  ["DenseNet", (options?: Smooth) => densenet({ ...size, ...options })],
-  [
-    "CSPDenseNet",
-    (options?: Smooth) => cspDenseNet({ ...size, ...options, partialRatio: 0.5, fusion: "both" }),
-  ],
-] as const;
 
 const batchSize = 4;
 const imageShape = [batchSize, 1, 14, 14];
@@ -105,7 +87,7 @@ describe.skipIf(!options)("training on WebGPU", () => {
     return { model, optimizer, recorder, step };
   }
 
-  it.each(networks)("%s takes the CPU's steps", async (_, build) => {
+  it.each(smallNetworks)("%s takes the CPU's steps", async (_, build) => {
     const [reference, own] = [training(build, cpu), training(build, gpu)];
     for (let step = 0; step < 6; step++) {
       own.model.loadStateDict(reference.model.stateDict());
@@ -131,21 +113,24 @@ describe.skipIf(!options)("training on WebGPU", () => {
     found.forEach((value, i) => void expect(Math.abs(value - expected[i])).toBeLessThan(1e-3));
   });
 
-  it.each(networks)("%s without kinks follows the CPU's loss for 50 steps of its own", async (_, build) => {
-    const [reference, own] = [cpu, gpu].map((backend) =>
-      training(() => build({ activation: "swish" }), backend, 1000),
-    );
-    const losses: number[] = [];
-    for (let step = 0; step < 50; step++) {
-      // Few batches over and over, which can be learnt.
-      const expected = await reference.step(step % 4);
-      losses.push(expected);
-      expect(Math.abs((await own.step(step % 4)) - expected), `step ${step}`).toBeLessThan(1e-3 * expected);
-    }
-    expect(Math.min(...losses.slice(-10))).toBeLessThan(losses[0] / 2);
-  });
+  it.each(smallNetworks)(
+    "%s without kinks follows the CPU's loss for 50 steps of its own",
+    async (_, build) => {
+      const [reference, own] = [cpu, gpu].map((backend) =>
+        training(() => build({ activation: "swish" }), backend, 1000),
+      );
+      const losses: number[] = [];
+      for (let step = 0; step < 50; step++) {
+        // Few batches over and over, which can be learnt.
+        const expected = await reference.step(step % 4);
+        losses.push(expected);
+        expect(Math.abs((await own.step(step % 4)) - expected), `step ${step}`).toBeLessThan(1e-3 * expected);
+      }
+      expect(Math.min(...losses.slice(-10))).toBeLessThan(losses[0] / 2);
+    },
+  );
 
-  it.each(networks)("%s has the same equations and structure", (_, build) => {
+  it.each(smallNetworks)("%s has the same equations and structure", (_, build) => {
     const [reference, own] = [cpu, gpu].map((backend) => {
       setDefaultBackend(backend);
       const model = build();
@@ -159,14 +144,14 @@ describe.skipIf(!options)("training on WebGPU", () => {
   });
 
   it("gives its state to the CPU only once it was read", async () => {
-    const { model } = training(networks[0][1], gpu);
+    const { model } = training(smallNetworks[0][1], gpu);
     setDefaultBackend(cpu);
-    const own = networks[0][1]();
+    const own = smallNetworks[0][1]();
     expect(() => own.loadStateDict(model.stateDict())).toThrow("lives on webgpu and the module on cpu");
   });
 
   it("replays a recorded step as the step itself", async () => {
-    const build = networks[1][1];
+    const build = smallNetworks[1][1];
     // A step that the recorder watches fuses less, and so rounds otherwise.
     const [ordinary, recorded] = [training(build, gpu, 100), training(build, gpu, 100)];
     const images = zeros(imageShape);
@@ -201,7 +186,7 @@ describe.skipIf(!options)("training on WebGPU", () => {
   });
 
   it("leaves memory as it was, step after step", async () => {
-    const { step } = training(networks[0][1], gpu);
+    const { step } = training(smallNetworks[0][1], gpu);
     for (let number = 1; number < 8; number++) await step(number);
     // Networks of other tests may be collected in between, so what lives can become less.
     const before = gpu.memoryReport();
