@@ -150,7 +150,10 @@ describe.skipIf(executablePath === undefined)(
     it("opens the network that an address names, and prints without controls", async () => {
       const { page } = await browser.open(report);
       await page.locator("table.rows a", { hasText: "network 5" }).first().click();
-      expect(await page.locator("#variant-6 .diagram").count()).toBe(2);
+      const diagrams = page.locator("#variant-6 .diagram");
+      // The page hears of the new address after the click.
+      await diagrams.nth(1).waitFor();
+      expect(await diagrams.count()).toBe(2);
       await page.emulateMedia({ media: "print" });
       expect(await page.locator(".tool:visible, #explorer:visible, .readout:visible").count()).toBe(0);
       expect(await page.locator(".variant:visible").count()).toBe(2);
