@@ -1,10 +1,12 @@
 /**
  * `npx tsx bench/profile.ts [--network csp] [--batch 8] [--steps 3] [--shapes]`: where the time of a training step of
  * DenseNet-121 goes. Every kernel that the backend runs is timed by name, apart for the forward pass, the backward
- * pass and the update, beside the arithmetic of convolutions and the bytes that the operands of all hold.
+ * pass and the update, beside the arithmetic of convolutions and the bytes that the operands of all hold. Each is waited
+ * for, so that with threads the whole takes longer than it does unwatched.
  */
 import { parseArgs } from "node:util";
 import type { Backend, KernelCall, KernelName, View } from "../src/backends/backend.ts";
+import { CpuBackend } from "../src/backends/cpu/index.ts";
 import { crossEntropy, defaultBackend, optim, randint, randn, scope } from "../src/index.ts";
 import { cspDenseNet121, densenet121 } from "../src/models/index.ts";
 import { sizeOf } from "./peers/task.ts";
@@ -53,10 +55,12 @@ function labelOf({ kernel, inputs, output }: Launch, withShapes: boolean): strin
 function watch(backend: Backend, withShapes: boolean) {
   const entries = new Map<string, Entry>();
   const plain = backend.run.bind(backend);
+  const settle = () => (backend instanceof CpuBackend ? backend.settle() : undefined);
   const state: { phase: Phase } = { phase: "forward" };
   backend.run = <K extends KernelName>(call: KernelCall<K>): void => {
     const start = performance.now();
     plain(call);
+    settle();
     const milliseconds = performance.now() - start;
     const name = labelOf(call, withShapes);
     const key = `${state.phase} ${name}`;

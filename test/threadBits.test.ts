@@ -52,7 +52,7 @@ describe.each(networks)("three steps of a %s", (_, create) => {
     for (const threads of [1, 2, 3]) {
       const wasm = createWasmSupport(threads, { memory64: process.env.GRADWEAVE_MEMORY64 === "1" });
       if (!wasm) throw new Error("this engine has no WebAssembly SIMD");
-      const backend = new CpuBackend({ kernels: { ...loops, ...wasm.kernels }, memory: wasm.memory });
+      const backend = new CpuBackend({ kernels: loops, compiled: wasm.kernels, memory: wasm.memory });
       setDefaultBackend(backend);
       const big = randn([1 << 20]);
       await allRunning(wasm.pool, () => big.relu());

@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { HostView } from "../src/backends/backend.ts";
 import { webAssembly } from "../src/backends/cpu/wasm/encoder/index.ts";
+import { channelKernels } from "../src/backends/cpu/wasm/kernels/channels.ts";
 import { conv2dKernels } from "../src/backends/cpu/wasm/kernels/convolution/index.ts";
 import { planeKernels } from "../src/backends/cpu/wasm/kernels/planes.ts";
 import { WasmRuntime } from "../src/backends/cpu/wasm/runtime.ts";
@@ -27,7 +28,7 @@ function kernelsOf(Runtime: typeof WasmRuntime, revectorised: boolean) {
   if (!(room instanceof Float32Array)) throw new Error("asked for f32");
   let used = 0;
   return {
-    ...conv2dKernels(runtime, planeKernels(runtime), nothing),
+    ...conv2dKernels(runtime, planeKernels(runtime), channelKernels(runtime), nothing),
     clear() {
       room.fill(Number.NaN, 0, used);
       used = 0;

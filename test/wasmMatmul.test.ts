@@ -1,6 +1,7 @@
 /** The WebAssembly matrix product against its definition, over sizes, stacks and layouts, amid NaN. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { channelKernels } from "../src/backends/cpu/wasm/kernels/channels.ts";
 import { conv2dKernels } from "../src/backends/cpu/wasm/kernels/convolution/index.ts";
 import { matmulKernel } from "../src/backends/cpu/wasm/kernels/matmul.ts";
 import { planeKernels } from "../src/backends/cpu/wasm/kernels/planes.ts";
@@ -16,9 +17,14 @@ describe.each(arithmetics)("matmul in WebAssembly, fused %s", (fused) => {
   const place = workplace(fused);
   const planes = planeKernels(place.runtime);
   let loopsRan = 0;
-  const run = matmulKernel(place.runtime, conv2dKernels(place.runtime, planes, none), planes, () => {
-    loopsRan++;
-  });
+  const run = matmulKernel(
+    place.runtime,
+    conv2dKernels(place.runtime, planes, channelKernels(place.runtime), none),
+    planes,
+    () => {
+      loopsRan++;
+    },
+  );
 
   function check(
     batch: readonly number[],

@@ -8,6 +8,7 @@ import type { HostKernel, HostView } from "../src/backends/backend.ts";
 import { loops } from "../src/backends/cpu/loops/index.ts";
 import { runPointwise } from "../src/backends/cpu/pointwise.ts";
 import { batchNormKernels } from "../src/backends/cpu/wasm/kernels/batchNorm.ts";
+import { channelKernels } from "../src/backends/cpu/wasm/kernels/channels.ts";
 import { copyKernels } from "../src/backends/cpu/wasm/kernels/copy.ts";
 import { planeKernels } from "../src/backends/cpu/wasm/kernels/planes.ts";
 import { pointwiseKernel } from "../src/backends/cpu/wasm/kernels/pointwise.ts";
@@ -29,7 +30,7 @@ function place(Runtime: typeof WasmRuntime) {
   const { runtime, share, clear } = workplace(arithmetics.at(-1) ?? false, Runtime);
   const [planes, sums] = [planeKernels(runtime), sumKernels(runtime)];
   const kernels = {
-    ...batchNormKernels(runtime, sums, loops),
+    ...batchNormKernels(runtime, sums, channelKernels(runtime), loops),
     ...copyKernels(runtime, planes, loops),
     ...reduceKernels(runtime, sums, loops),
     ...poolKernels(runtime, planes, sums, resizeKernels(runtime), loops),

@@ -18,13 +18,17 @@ function again(body: () => unknown): void {
 }
 
 describe.each([1, 2, 3, 5])("%s threads", (threads) => {
-  const { runtime, memory, count, trapOutside, trapInside } = countingRuntime(threads);
+  const { runtime, memory, count, digit, trapOutside, trapInside } = countingRuntime(threads);
   const room = 2000;
   const counts = memory.allocate("i32", room);
   const owners = memory.allocate("i32", room);
-  const run = (items: number, value: number, turns: number, grain: number): void => {
+  const begin = (items: number, value: number, turns: number, grain: number): void => {
     const args = [counts.byteOffset, owners.byteOffset, value, turns];
     runtime.forRange(count, items, args, { scratchBytes: 64, grain });
+  };
+  const run = (...call: Parameters<typeof begin>): void => {
+    begin(...call);
+    runtime.settle();
   };
   afterAll(() => runtime.pool.close());
 
@@ -78,14 +82,43 @@ describe.each([1, 2, 3, 5])("%s threads", (threads) => {
     await allRunning(runtime.pool, () => run(100, 1, 0, 1));
     const far = memory.allocate("i32", 60 << 20);
     runtime.forRange(count, 1000, [far.byteOffset + 4 * (far.length - 1000), owners.byteOffset, 5, 10]);
+    runtime.settle();
     expect(far.at(-1)).toBe(1004);
+  });
+
+  it("finish a command before anyone begins the next, without being waited for", async () => {
+    await allRunning(runtime.pool, () => run(100, 1, 0, 1));
+    fc.assert(
+      fc.property(
+        fc.array(
+          fc.record({ items: fc.integer({ min: 1, max: 300 }), grain: fc.integer({ min: 1, max: 200 }) }),
+        ),
+        fc.nat(200),
+        (commands, turns) => {
+          counts.fill(0);
+          const args = commands.map((_, i) => [counts.byteOffset, owners.byteOffset, i, turns]);
+          for (const [i, { items, grain }] of commands.entries())
+            runtime.forRange(digit, items, args[i], { scratchBytes: 64, grain });
+          runtime.settle();
+          const expected = new Int32Array(300);
+          for (const [i, { items }] of commands.entries())
+            for (let item = 0; item < items; item++) expected[item] = Math.imul(expected[item], 31) + i;
+          expect([...counts.subarray(0, 300)]).toEqual([...expected]);
+        },
+      ),
+      { numRuns: 200 },
+    );
   });
 
   it("throw what happens on the main thread, and work on", async () => {
     await allRunning(runtime.pool, () => run(100, 1, 0, 1));
     const main = runtime.scratch("range", 64);
     // Others may be quick enough to leave nothing to the main thread.
-    const fail = () => again(() => runtime.forRange(trapInside, 50, [main], { scratchBytes: 64 }));
+    const fail = () =>
+      again(() => {
+        runtime.forRange(trapInside, 50, [main], { scratchBytes: 64 });
+        runtime.settle();
+      });
     expect(fail).toThrow(/unreachable/);
     run(100, 3, 0, 1);
     expect(owners[0]).toBeGreaterThan(0);
@@ -94,7 +127,11 @@ describe.each([1, 2, 3, 5])("%s threads", (threads) => {
   it.skipIf(threads === 1)("name the kernel that failed on another thread, and work on", async () => {
     await allRunning(runtime.pool, () => run(100, 1, 0, 1));
     const main = runtime.scratch("range", 64);
-    const fail = () => again(() => runtime.forRange(trapOutside, 50, [main], { scratchBytes: 64 }));
+    const fail = () =>
+      again(() => {
+        runtime.forRange(trapOutside, 50, [main], { scratchBytes: 64 });
+        runtime.settle();
+      });
     expect(fail).toThrow(
       /worker thread failed in trapOutside: RuntimeError: unreachable.*GRADWEAVE_THREADS=1/,
     );

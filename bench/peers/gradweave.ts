@@ -1,6 +1,7 @@
 /** Gradweave itself, in the form of a peer. */
 
 import packageJson from "../../package.json" with { type: "json" };
+import { CpuBackend } from "../../src/backends/cpu/index.ts";
 import {
   add,
   avgPool2d,
@@ -40,8 +41,11 @@ import {
 const noisy = (shape: readonly number[], { requiresGrad = false, seed = 0 } = {}): Tensor =>
   tensor(noise(sizeOf(shape), 1, seed), { shape, requiresGrad });
 
-/** Waits for a backend that computes apart from the host; nothing to wait for is no promise, and costs nothing. */
-const finished = (): void | Promise<void> => defaultBackend().synchronize?.();
+/** Waits until everything is computed; where nothing can be awaited there is no promise, which would cost something. */
+function finished(): void | Promise<void> {
+  const backend = defaultBackend();
+  return backend instanceof CpuBackend ? backend.settle() : backend.synchronize?.();
+}
 
 /** A workload of a function of tensors that are there already. */
 function workloadOf(compute: () => readonly Tensor[], operands: readonly Tensor[]): Workload {

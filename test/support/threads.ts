@@ -33,14 +33,29 @@ export function countingRuntime(threads: number) {
       );
     },
   );
+  // Item i: counts[i] = 31 counts[i] + value, whose result depends on the order of commands.
+  module.func(
+    "digit",
+    { params: { ...range, counts: "i32", owners: "i32", value: "i32", turns: "i32" } },
+    (f, { begin, end, scratch, counts, value, turns }) => {
+      const { i32 } = f;
+      const [item, turn] = [f.local("i32", "item"), f.local("i32", "turn")];
+      f.forRange(item, begin, end, 1, () => {
+        const target = f.let(i32.add(counts, i32.shl(item, 2)), "target");
+        const before = f.let(i32.load(target), "before");
+        f.forRange(turn, 0, turns, 1, () => i32.atomic.store(scratch, turn));
+        i32.store(target, i32.add(i32.mul(before, 31), value));
+      });
+    },
+  );
   module.func("trapOutside", { params: { ...range, scratchOfMain: "i32" } }, (f, p) => {
     f.if(f.i32.ne(p.scratch, p.scratchOfMain), () => f.unreachable());
   });
   module.func("trapInside", { params: { ...range, scratchOfMain: "i32" } }, (f, p) => {
     f.if(f.i32.eq(p.scratch, p.scratchOfMain), () => f.unreachable());
   });
-  const { count, trapOutside, trapInside } = runtime.instantiate(module);
-  return { runtime, memory, count, trapOutside, trapInside };
+  const { count, digit, trapOutside, trapInside } = runtime.instantiate(module);
+  return { runtime, memory, count, digit, trapOutside, trapInside };
 }
 
 /** Resolves once every worker takes part; starts them with `work`. */

@@ -39,7 +39,13 @@ export type HostRunner = <K extends KernelName>(
 ) => void;
 
 export interface CpuBackendOptions {
+  /** Kernels in plain JavaScript: their results are there when they return. */
   readonly kernels: HostKernelSet;
+  /**
+   * Kernels that take the place of those. Some may be at work when they return: each waits for the others itself
+   * (`memory.settle`) before it touches the memory from JavaScript.
+   */
+  readonly compiled?: HostKernelSet;
   /** What runs all ops in reproducible mode. Default: their kernels do. */
   readonly reproducibly?: HostRunner;
   /** Default: ordinary typed arrays. */
@@ -56,6 +62,7 @@ export class CpuBackend implements Backend {
   readonly name = "cpu";
   poison: boolean;
   private readonly kernels: HostKernelSet;
+  private readonly compiled: HostKernelSet;
   private readonly account = new MemoryAccount();
   private readonly hostMemory: HostMemory;
   private readonly description: string;
@@ -67,6 +74,7 @@ export class CpuBackend implements Backend {
     this.description = description;
     this.engine = options.engine ?? { threads: 1, simd: "none", flags: [], selfCheck: "none" };
     this.kernels = kernels;
+    this.compiled = options.compiled ?? {};
     this.reproducibly = options.reproducibly ?? null;
     this.hostMemory = memory;
     this.poison = poison;
@@ -81,7 +89,10 @@ export class CpuBackend implements Backend {
   release(buffer: Buffer): void {
     const { data, dtype, category } = this.own(buffer);
     this.account.remove(category, data.byteLength);
-    if (this.poison) data.fill(dtype === "f32" || dtype === "f64" ? Number.NaN : 0xee);
+    if (this.poison) {
+      this.settle();
+      data.fill(dtype === "f32" || dtype === "f64" ? Number.NaN : 0xee);
+    }
     this.hostMemory.release(dtype, data);
   }
 
@@ -95,21 +106,29 @@ export class CpuBackend implements Backend {
   run<K extends KernelName>({ kernel, reference, inputs, output, attributes }: KernelCall<K>): void {
     const views = new Array<HostView>(inputs.length);
     for (let i = 0; i < inputs.length; i++) views[i] = this.hostView(inputs[i]);
-    const own = this.kernels[kernel];
+    const compiled = this.compiled[kernel];
+    if (!compiled || this.reproducibly) this.settle();
+    const own = compiled ?? this.kernels[kernel];
+    const settled: typeof reference = (...call) => {
+      this.settle();
+      reference(...call);
+    };
     if (this.reproducibly) {
       const ordinary: HostKernel<KernelAttributes[K]> = own
-        ? (from, to, settings) => own(from, to, settings, reference)
+        ? (from, to, settings) => own(from, to, settings, settled)
         : reference;
       this.reproducibly(kernel, ordinary, views, this.hostView(output), attributes);
-    } else if (own) own(views, this.hostView(output), attributes, reference);
+    } else if (own) own(views, this.hostView(output), attributes, settled);
     else reference(views, this.hostView(output), attributes);
   }
 
   write(buffer: Buffer, values: ArrayLike<number>): void {
+    this.settle();
     this.own(buffer).data.set(values);
   }
 
   memoryOf(buffer: Buffer): TypedArray {
+    this.settle();
     return this.own(buffer).data;
   }
 
@@ -118,7 +137,17 @@ export class CpuBackend implements Backend {
   }
 
   readSync(buffer: Buffer, start: number, end: number): TypedArray {
+    this.settle();
     return this.own(buffer).data.slice(start, end);
+  }
+
+  /** Returns when all kernels are done; whoever reads or writes values waits for that without asking. */
+  settle(): void {
+    this.hostMemory.settle?.();
+  }
+
+  async synchronize(): Promise<void> {
+    this.settle();
   }
 
   memoryReport(): MemoryReport {

@@ -6,6 +6,8 @@ export interface HostMemory {
   allocate(dtype: DType, length: number): TypedArray;
   /** Gives the array's memory back for reuse. */
   release(dtype: DType, array: TypedArray): void;
+  /** Returns when no kernel uses the arrays any more: before anyone reads or writes them. Left out: none ever does. */
+  readonly settle?: () => void;
   /** Bytes kept aside for reuse. */
   readonly pooledBytes: number;
   /** Bytes taken from the system, where that is known. */

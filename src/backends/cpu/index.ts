@@ -60,7 +60,8 @@ export function createCpuBackend(options: CpuOptions = {}): CpuBackend {
   if (!wasm) return new CpuBackend({ kernels, description: named("typed-array loops"), ...mode });
   const { simd, pool, memory } = wasm;
   return new CpuBackend({
-    kernels: { ...kernels, ...wasm.kernels },
+    kernels,
+    compiled: wasm.kernels,
     memory,
     ...mode,
     description: named(`WebAssembly SIMD (fused multiply-add ${simd.relaxedSimd})`),

@@ -3,7 +3,7 @@
  * faster than the typed-array loops. May import from `backends/` only.
  */
 import type { HostKernelSet } from "../../backend.ts";
-import { loops } from "../loops/index.ts";
+import { loops as plainLoops } from "../loops/index.ts";
 import { runPointwise } from "../pointwise.ts";
 import { warnOnce } from "../warnOnce.ts";
 import {
@@ -15,6 +15,7 @@ import {
 } from "./encoder/index.ts";
 import { assignAllKernels } from "./kernels/assignAll.ts";
 import { batchNormKernels } from "./kernels/batchNorm.ts";
+import { channelKernels } from "./kernels/channels.ts";
 import { conv2dReluKernels } from "./kernels/conv2dRelu.ts";
 import { conv2dKernels } from "./kernels/convolution/index.ts";
 import { copyKernels } from "./kernels/copy.ts";
@@ -29,6 +30,7 @@ import { poolKernels } from "./kernels/pool.ts";
 import { slidingPoolKernels } from "./kernels/poolSliding.ts";
 import { reduceKernels } from "./kernels/reduce.ts";
 import { resizeKernels } from "./kernels/resize.ts";
+import { runningStatisticsKernel } from "./kernels/runningStatistics.ts";
 import { softmaxKernels } from "./kernels/softmax.ts";
 import { sumKernels } from "./kernels/sums.ts";
 import { WasmRuntime } from "./runtime.ts";
@@ -44,14 +46,33 @@ export interface WasmSupport {
   readonly simd: SimdSetup;
 }
 
+/** The same functions, each of which waits until nobody else uses the memory. */
+function settling<Loops extends object>(runtime: WasmRuntime, loops: Loops): Loops {
+  return new Proxy(loops, {
+    get(target, name) {
+      const loop: unknown = Reflect.get(target, name);
+      if (typeof loop !== "function") return loop;
+      return (...call: readonly unknown[]): unknown => {
+        runtime.settle();
+        return Reflect.apply(loop, undefined, call);
+      };
+    },
+  });
+}
+
 /** The kernels, compiled for a runtime: those for which the loops of `backends/cpu/loops` are not the fastest. */
-function wasmKernels(runtime: WasmRuntime): HostKernelSet {
+export function wasmKernels(runtime: WasmRuntime): HostKernelSet {
+  const { pointwise: pointwiseLoop, ...loops } = settling(runtime, {
+    ...plainLoops,
+    pointwise: runPointwise,
+  });
   const [planes, sums] = [planeKernels(runtime), sumKernels(runtime)];
-  const convolutions = conv2dKernels(runtime, planes, loops);
+  const channels = channelKernels(runtime);
+  const convolutions = conv2dKernels(runtime, planes, channels, loops);
   const resizes = resizeKernels(runtime);
   return {
-    ...batchNormKernels(runtime, sums, loops),
-    ...normReluKernels(runtime),
+    ...batchNormKernels(runtime, sums, channels, loops),
+    ...normReluKernels(runtime, channels),
     ...copyKernels(runtime, planes, loops),
     ...reduceKernels(runtime, sums, loops),
     ...poolKernels(runtime, planes, sums, resizes, { ...loops, ...slidingPoolKernels(runtime, loops) }),
@@ -64,7 +85,8 @@ function wasmKernels(runtime: WasmRuntime): HostKernelSet {
     ...gatherKernels(runtime),
     ...assignAllKernels(runtime, loops),
     ...dropoutMaskKernels(runtime),
-    pointwise: pointwiseKernel(runtime, runPointwise),
+    runningStatistics: runningStatisticsKernel(runtime),
+    pointwise: pointwiseKernel(runtime, pointwiseLoop),
   };
 }
 

@@ -8,6 +8,7 @@ import type {
   WebAssemblyEngine,
 } from "./encoder/index.ts";
 import { maxPages, type SharedMemory } from "./sharedMemory.ts";
+import { slots } from "./threads/control.ts";
 import { ThreadPool } from "./threads/pool.ts";
 
 /** A kernel as JavaScript calls it: addresses and counts. */
@@ -25,6 +26,12 @@ export interface RangeOptions {
   /** The smallest number of items worth a call of its own, as `grainOf` computes it. Default 1. */
   readonly grain?: number;
 }
+
+/**
+ * Ranges that may be under way when `forRange` returns, with one that is being prepared: what JavaScript writes for one
+ * of them may be written over when so many later ones have been run.
+ */
+export const commandsUnderWay = slots;
 
 /** Two cache lines, which processors fetch together: threads do not disturb each other's scratch memory. */
 const scratchAlignment = 128;
@@ -59,6 +66,33 @@ export class WasmRuntime {
     this.fused = fused;
     this.revectorised = revectorised;
     this.pool = new ThreadPool(memory.memory, threads);
+    memory.settle = () => this.settle();
+  }
+
+  /**
+   * Returns when all ranges are done. Whoever reads or writes the memory from JavaScript, or calls a kernel directly,
+   * calls this first.
+   */
+  settle(): void {
+    this.pool.settle();
+  }
+
+  /** Numbers in the memory, for JavaScript to read and write: settled. */
+  floatsAt(address: number, length: number): Float32Array {
+    this.settle();
+    return new Float32Array(this.memory.memory.buffer, address, length);
+  }
+
+  /** As `floatsAt`, of f64. */
+  doublesAt(address: number, length: number): Float64Array {
+    this.settle();
+    return new Float64Array(this.memory.memory.buffer, address, length);
+  }
+
+  /** As `floatsAt`, of i32. */
+  integersAt(address: number, length: number): Int32Array {
+    this.settle();
+    return new Int32Array(this.memory.memory.buffer, address, length);
   }
 
   /** Compiles a module on the shared memory and gives its exported functions. */
@@ -81,8 +115,12 @@ export class WasmRuntime {
     return this.memory.address === "i64" ? 8 : 4;
   }
 
-  /** A table of integers for kernels to read with `word`, which may be addresses: what is written is what they read. */
+  /**
+   * A table of integers for kernels to read with `word`, which may be addresses: what is written is what they read.
+   * Settled.
+   */
   wordsAt(address: number, length: number): Int32Array | Float64Array {
+    this.settle();
     const { buffer } = this.memory.memory;
     return this.memory.address === "i64"
       ? new Float64Array(buffer, address, length)
@@ -101,20 +139,22 @@ export class WasmRuntime {
 
   /**
    * Does items 0 to before `items`, on all threads where there are enough of them. The result must not depend on how
-   * they are split into calls.
+   * they are split into calls. It may not be there before `settle` returns; ranges that are run later see it.
    */
   forRange(range: RangeFunction, items: number, args: readonly number[], options: RangeOptions = {}): void {
+    if (items === 0) return;
     const { scratchBytes = 0, grain = 1 } = options;
     const scratchStride = Math.ceil(scratchBytes / scratchAlignment) * scratchAlignment;
     const { pool } = this;
     const isShared = pool.threads > 1 && items >= 2 * grain;
-    const threads = isShared ? pool.threads : 1;
+    const isNow = !isShared && pool.isIdle;
+    const threads = isNow ? 1 : pool.threads;
     const scratch = scratchStride > 0 ? this.scratch("range", threads * scratchStride) : 0;
-    if (!isShared) {
-      if (items > 0) range(0, items, scratch, ...args);
+    if (isNow) {
+      range(0, items, scratch, ...args);
       return;
     }
-    const itemsPerChunk = pool.itemsPerChunk(items, grain);
+    const itemsPerChunk = isShared ? pool.itemsPerChunk(items, grain) : items;
     pool.run(range, { items, itemsPerChunk, args, scratch, scratchStride });
   }
 

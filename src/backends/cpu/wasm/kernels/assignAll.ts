@@ -193,10 +193,9 @@ export function assignAllKernels(runtime: WasmRuntime, fallback: AssignAllKernel
       );
       const tableBytes = runtime.wordBytes * words.length;
       const table = runtime.scratch("assignAll table", tableBytes + floatBytes * numbers.length);
-      const { buffer } = runtime.memory.memory;
       const numbersAt = table + tableBytes;
       runtime.wordsAt(table, words.length).set(words);
-      new Float32Array(buffer, numbersAt, numbers.length).set(numbers);
+      runtime.floatsAt(numbersAt, numbers.length).set(numbers);
       runtime.forRange(program.run, items, [table, numbersAt], { grain: grainOf(nanosecondsPerChunk) });
     },
   };

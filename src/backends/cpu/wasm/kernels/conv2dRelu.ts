@@ -67,7 +67,7 @@ export function conv2dReluKernels(
 
   function biasesOf(bias: HostView | undefined, K: number): number {
     const address = runtime.scratch("conv2dRelu biases", floatBytes * K);
-    const values = new Float32Array(runtime.memory.memory.buffer, address, K);
+    const values = runtime.floatsAt(address, K);
     for (let k = 0; k < K; k++) values[k] = bias ? bias.data[bias.offset + k * bias.strides[0]] : 0;
     return address;
   }
@@ -76,11 +76,11 @@ export function conv2dReluKernels(
     const [x, weight, bias] = inputs;
     const layout = runtime.accepts([...inputs, y]) && !y.shape.includes(0) ? rowsOf([y]) : null;
     if (!layout) return loop(inputs, y, attributes);
-    conv2d([x, weight], y, attributes);
     compiled ??= compile(runtime);
     const [N, K] = y.shape;
     const { rows, columns } = layout;
     const args = [...placeOf(y), K, rows, columns, biasesOf(bias, K)];
+    conv2d([x, weight], y, attributes);
     runtime.forRange(compiled, N * K, args, { grain: grainOf(10 + 0.1 * rows * columns) });
   };
 

@@ -90,7 +90,10 @@ export function copyKernels(
     const bytes = floatBytes * length;
     if (value === 0)
       runtime.forRange(clearBlocks, Math.ceil(bytes / clearedBlockBytes), [addressOf(output), bytes]);
-    else output.data.fill(value, output.offset, output.offset + length);
+    else {
+      runtime.settle();
+      output.data.fill(value, output.offset, output.offset + length);
+    }
     const corner = padding.reduce(
       (sum, [before], axis) => sum + before * output.strides[axis],
       output.offset,

@@ -132,6 +132,7 @@ export function gatherKernels(runtime: WasmRuntime): GatherKernels {
         reference([values, index], output, attributes);
         return;
       }
+      runtime.settle();
       output.data.fill(0, output.offset, output.offset + length);
       run("scatterAdd", [output, index, values], attributes.axis);
     },

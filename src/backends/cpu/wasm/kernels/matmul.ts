@@ -81,8 +81,8 @@ export function matmulKernel(
     const from = addressOf({ ...view, offset });
     const [row, step] = [floatBytes * rowStride, floatBytes * columnStride];
     const toRow = floatBytes * columns;
+    const data = runtime.floatsAt(address, rows * columns);
     copyPlanes(from, 0, row, step, address, 0, toRow, floatBytes, 1, rows, columns);
-    const data = new Float32Array(runtime.memory.memory.buffer, address, rows * columns);
     return {
       ...{ view: { ...view, data }, offset: 0 },
       ...{ rows, columns, rowStride: columns, columnStride: 1 },

@@ -8,12 +8,14 @@ import type { BatchNormAttributes } from "../../loops/batchNorm.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
 import { grainOf, multiplyAdd, type RangeFunction, type WasmRuntime } from "../runtime.ts";
 import { fewestValues } from "./batchNorm.ts";
+import type { ChannelKernels, Coefficients } from "./channels.ts";
 import {
   floatBytes,
   forEachPlane,
   gPlace,
   type Place,
   placeOf,
+  type Rows,
   rangeParameters,
   rowsOf,
   writeRow,
@@ -114,59 +116,33 @@ function compile(runtime: WasmRuntime): Ranges {
   return { maskedProducts, maskedCombine };
 }
 
-/** Element c of a vector [C], or of row r of a pair of vectors [2, C]. */
-const at = ({ data, offset, strides }: HostView, c: number, r = 0): number =>
-  strides.length === 2 ? data[offset + r * strides[0] + c * strides[1]] : data[offset + c * strides[0]];
-
 /** The fast kernels; what they do not take (f64, images whose pixels are not in rows) goes to the reference loops. */
-export function normReluKernels(runtime: WasmRuntime): NormReluKernels {
+export function normReluKernels(runtime: WasmRuntime, channels: ChannelKernels): NormReluKernels {
   let compiled: Ranges | undefined;
   const ranges = (): Ranges => {
     compiled ??= compile(runtime);
     return compiled;
   };
 
-  /**
-   * Writes the norm's coefficients of every channel, and gives their address.
-   *
-   * @param gradient writes the other three of a channel to `values` from `first` on; `inverse` is that of its deviation
-   */
-  function coefficientsOf(
-    [, weight, bias, , statistics]: readonly HostView[],
-    epsilon: number,
-    gradient?: (c: number, inverse: number, values: Float32Array, first: number) => void,
-  ): number {
-    const [C] = weight.shape;
-    const address = runtime.scratch("normRelu coefficients", floatBytes * coefficientFloats * C);
-    const values = new Float32Array(runtime.memory.memory.buffer, address, coefficientFloats * C);
-    for (let c = 0, i = 0; c < C; c++, i += coefficientFloats) {
-      const deviation = Math.sqrt(at(statistics, c, 1) + epsilon);
-      values[i] = at(statistics, c);
-      values[i + 1] = at(weight, c) / deviation;
-      values[i + 2] = at(bias, c);
-      gradient?.(c, 1 / deviation, values, i + 3);
-    }
-    return address;
-  }
+  const coefficientsFor = (C: number): Coefficients => ({
+    address: runtime.scratch("normRelu coefficients", floatBytes * coefficientFloats * C),
+    bytes: floatBytes * coefficientFloats,
+  });
+  const rowsIn = (images: readonly HostView[], others: readonly HostView[]): Rows | null =>
+    runtime.accepts([...images, ...others]) && !images[0].shape.includes(0) ? rowsOf(images) : null;
 
   const normReluSums: NormReluKernels["normReluSums"] = (inputs, output, attributes, reference) => {
-    const [x, , , gradient, statistics] = inputs;
-    const images = [x, gradient];
-    const layout = runtime.accepts(images) && !x.shape.includes(0) ? rowsOf(images) : null;
+    const [x, weight, bias, gradient, statistics] = inputs;
+    const layout = rowsIn([x, gradient], [weight, bias, statistics, output]);
     if (!layout) return reference(inputs, output, attributes);
     const [N, C] = x.shape;
     const { rows, columns } = layout;
     const totalsAt = runtime.scratch("normRelu totals", 32 * C);
-    const coefficients = coefficientsOf(inputs, attributes.epsilon);
-    const args = [...placeOf(x), N, rows, columns, totalsAt, coefficients, ...placeOf(gradient)];
+    const coefficients = coefficientsFor(C);
+    channels.lines(statistics, weight, bias, attributes.epsilon, coefficients);
+    const args = [...placeOf(x), N, rows, columns, totalsAt, coefficients.address, ...placeOf(gradient)];
     runtime.forRange(ranges().maskedProducts, C, args, sumOptions(N * rows * columns));
-    const totals = new Float64Array(runtime.memory.memory.buffer, totalsAt, 4 * C);
-    const { data, offset, strides } = output;
-    for (let c = 0; c < C; c++) {
-      const scale = 1 / Math.sqrt(at(statistics, c, 1) + attributes.epsilon);
-      data[offset + c * strides[1]] = totals[4 * c] + totals[4 * c + 1];
-      data[offset + strides[0] + c * strides[1]] = (totals[4 * c + 2] + totals[4 * c + 3]) * scale;
-    }
+    channels.finishSums(totalsAt, statistics, attributes.epsilon, output);
   };
 
   const normReluInputGradient: NormReluKernels["normReluInputGradient"] = (
@@ -175,23 +151,21 @@ export function normReluKernels(runtime: WasmRuntime): NormReluKernels {
     attributes,
     reference,
   ) => {
-    const [x, weight, , gradient, , totals] = inputs;
-    const images = [x, gradient, output];
-    const layout = runtime.accepts(images) && !x.shape.includes(0) ? rowsOf(images) : null;
+    const [x, weight, bias, gradient, statistics, totals] = inputs;
+    const layout = rowsIn([x, gradient, output], [weight, bias, statistics, totals]);
     const [N, C] = x.shape;
     const count = layout ? N * layout.rows * layout.columns : 0;
     if (!layout || count < fewestValues) return reference(inputs, output, attributes);
-    const coefficients = coefficientsOf(inputs, attributes.epsilon, (c, inverse, values, first) => {
-      const scale = at(weight, c) * inverse;
-      values[first] = -scale * inverse * (at(totals, c, 1) / count);
-      values[first + 1] = -scale * (at(totals, c) / count);
-      values[first + 2] = scale;
-    });
+    const { epsilon } = attributes;
+    const coefficients = coefficientsFor(C);
+    const { address, bytes } = coefficients;
+    channels.lines(statistics, weight, bias, epsilon, coefficients);
+    const afterLine = { address: address + 3 * floatBytes, bytes };
+    channels.gradientLines(statistics, weight, totals, { epsilon, count }, afterLine);
     const { rows, columns } = layout;
     const places = [...placeOf(x), ...placeOf(output), ...placeOf(gradient)];
     const grain = grainOf(10 + 0.15 * rows * columns);
-    const args = [...places, C, rows, columns, coefficients];
-    runtime.forRange(ranges().maskedCombine, N * C, args, { grain });
+    runtime.forRange(ranges().maskedCombine, N * C, [...places, C, rows, columns, address], { grain });
   };
 
   return { normReluSums, normReluInputGradient };

@@ -23,7 +23,7 @@
 import type { HostKernel } from "../../../backend.ts";
 import { type Expression, evaluate } from "../../../expression.ts";
 import { AxisCollapser } from "../../collapse.ts";
-import { addressOf, grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
+import { addressOf, commandsUnderWay, grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
 import { isByteValued, isLong, isPrintable, prepare } from "./lanes.ts";
 import { compile, floatBytes, type Pattern, tableLayout } from "./pointwiseLoops.ts";
 
@@ -68,14 +68,21 @@ export function pointwiseKernel(
   /** Null where the expression cannot be printed. */
   const programs = new WeakMap<Expression, Program | null>();
   const { memory } = runtime;
-  const table = runtime.scratch("pointwise table", runtime.wordBytes * tableWords);
-  const integers = runtime.wordsAt(table, tableWords);
-  // Each in a word of its own, of which it may be only the beginning.
   const floatStep = runtime.wordBytes / floatBytes;
-  const floats = new Float32Array(memory.memory.buffer, table, floatStep * tableWords);
+  // One for every command that may be under way, so that a call need not wait for those before it.
+  const tables = Array.from({ length: commandsUnderWay }, () => {
+    const address = runtime.memory.allocateBytes(runtime.wordBytes * tableWords);
+    return {
+      address,
+      integers: runtime.wordsAt(address, tableWords),
+      // Each in a word of its own, of which it may be only the beginning.
+      floats: runtime.floatsAt(address, floatStep * tableWords),
+    };
+  });
+  let nextTable = 0;
   // A call takes half a microsecond: what it needs is kept from one to the next instead of being made anew.
   const axes = new AxisCollapser();
-  const args = [table, 0, 0];
+  const args = [0, 0, 0];
   const options = { grain: 1 };
 
   function programOf(e: Expression): Program | null {
@@ -133,6 +140,8 @@ export function pointwiseKernel(
     }
     if (!compiled) return fallback(inputs, output, attributes);
     const { run, layout } = compiled;
+    const { address, integers, floats } = tables[nextTable];
+    nextTable = (nextTable + 1) % tables.length;
     let rows = 1;
     for (let axis = 0; axis < rank; axis++) {
       integers[layout.shape + axis] = shape[axis];
@@ -157,6 +166,7 @@ export function pointwiseKernel(
     for (let i = 0; i < numbers.length; i++)
       floats[floatStep * (layout.parameters + i)] = evaluate(numbers[i], [], attributes.parameters);
     const segments = Math.ceil(columns / pace.segment);
+    args[0] = address;
     args[1] = segments;
     args[2] = floatBytes * pace.segment;
     options.grain = grainOf(Math.min(columns, pace.segment) * pace.nanosecondsPerOperand * operands);

@@ -93,6 +93,7 @@ export function poolKernels(
     if (2 * P === H && 2 * Q === W) return;
     const [address, image, plane, row] = placeOf(output);
     const [rows, columns] = rowsOfPlanes(output);
+    runtime.settle();
     for (let n = 0; n < N; n++)
       for (let c = 0; c < C; c++)
         for (let r = 0; r < rows; r++) clear(address + n * image + c * plane + r * row, floatBytes * columns);
@@ -110,12 +111,12 @@ export function poolKernels(
   function averageWhole(x: HostView, output: HostView): void {
     const [N, C, H, W] = x.shape;
     const totalsAt = runtime.scratch("pool totals", 16 * C);
-    const totals = new Float64Array(runtime.memory.memory.buffer, totalsAt, 2 * C);
     const [address, image, plane, row] = placeOf(x);
     const [rows, columns] = rowsOfPlanes(x);
     for (let n = 0; n < N; n++) {
       const args = [address + n * image, 0, plane, row, 1, rows, columns, totalsAt];
       runtime.forRange(sums, C, args, sumOptions(H * W));
+      const totals = runtime.doublesAt(totalsAt, 2 * C);
       const to = output.offset + n * output.strides[0];
       for (let c = 0; c < C; c++)
         output.data[to + c * output.strides[1]] = (totals[2 * c] + totals[2 * c + 1]) / (H * W);

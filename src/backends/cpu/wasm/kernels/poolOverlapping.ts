@@ -200,14 +200,13 @@ export function overlappingPools(runtime: WasmRuntime): OverlappingPools {
       const [N, C, H, W] = x.shape;
       const { args, lineBytes } = geometryOf(x, gradient.shape, attributes);
       const refused = runtime.scratch("pool flag", floatBytes);
-      const flag = new Int32Array(runtime.memory.memory.buffer, refused, 1);
-      flag[0] = 0;
+      runtime.integersAt(refused, 1)[0] = 0;
       const places = [...placeOf(x), ...placeOf(gradient), ...placeOf(output)];
       runtime.forRange(ranges().gradientPlanes, N * C, [...places, ...args, refused], {
         scratchBytes: 3 * lineBytes + floatBytes,
         grain: grainOf(0.5 * H * W),
       });
-      return flag[0] === 0;
+      return runtime.integersAt(refused, 1)[0] === 0;
     },
   };
 }

@@ -198,7 +198,7 @@ export function reduceKernels(
     const args = [from, outer.from, planes.from, rows.from, outer.extent, rows.extent, columns.extent, at];
     const elements = outer.extent * rows.extent * columns.extent;
     runtime.forRange(sums, planes.extent, args, sumOptions(elements));
-    return new Float64Array(runtime.memory.memory.buffer, at, 2 * planes.extent);
+    return runtime.doublesAt(at, 2 * planes.extent);
   }
 
   /** The sum of [outer][rows][columns], block by block, in an order that does not depend on the threads. */

@@ -202,6 +202,7 @@ export function resizeKernels(runtime: WasmRuntime): ResizeKernels {
   function place(array: Int32Array | Uint8Array | Float32Array): number {
     const address = runtime.memory.allocateBytes(array.byteLength);
     const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+    runtime.settle();
     new Uint8Array(runtime.memory.memory.buffer, address, array.byteLength).set(bytes);
     return address;
   }

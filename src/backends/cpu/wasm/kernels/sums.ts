@@ -21,6 +21,7 @@ import {
   xPlace,
   yPlace,
 } from "./rows.ts";
+import { defineStatistics } from "./statistics.ts";
 
 /** Elements that are added up in f32. */
 const chunk = 256;
@@ -31,7 +32,7 @@ const lanesOfSums = 4;
 export const sumRoundings = chunk / (4 * lanesOfSums) + 1 + 2;
 
 /** Bytes of scratch memory that these functions need, which grow two sums at most. */
-export const sumScratchBytes = 2 * 16 * lanesOfSums;
+const sumScratchBytes = 2 * 16 * lanesOfSums;
 
 /** Ranges of planes: every function begins with `begin`, `end` and `scratch`. */
 export interface SumKernels {
@@ -41,15 +42,12 @@ export interface SumKernels {
    */
   readonly sums: RangeFunction;
   /**
-   * (..., totals, shifts): the sums of x - shift and of its square, with a shift by plane, f32. Totals are
-   * `[planes][2][2]` f64.
-   */
-  readonly moments: RangeFunction;
-  /**
    * (x, image, plane, row, images, rows, columns, totals, shifts, y, yImage, yPlane, yRow): the sums of y and of
-   * y * (x - shift).
+   * y * (x - shift), with a shift by plane, f32. Totals are `[planes][2][2]` f64.
    */
   readonly products: RangeFunction;
+  /** Mean and variance of channels: statistics.ts. */
+  readonly statistics: RangeFunction;
 }
 
 /** How long a plane takes, in nanoseconds. */
@@ -173,7 +171,7 @@ export function sumKernels(runtime: WasmRuntime): SumKernels {
   const module = new ModuleBuilder("sums");
   runtime.importMemory(module);
 
-  module.func(
+  const sumsHandle = module.func(
     "sums",
     { params: { ...rangeParameters, ...xPlace, ...sumCounts } },
     (f, { x, xImage, xPlane, xRow, ...given }) => {
@@ -186,7 +184,8 @@ export function sumKernels(runtime: WasmRuntime): SumKernels {
   const shiftOf = (f: FunctionBuilder, shifts: Local<"i32">, plane: Local<"i32">) =>
     f.let(f.v128.load32_splat(f.i32.add(shifts, f.i32.shl(plane, 2))), "shift");
 
-  module.func(
+  // (..., totals, shifts): the sums of x - shift and of its square. Totals as those of `products`.
+  const momentsHandle = module.func(
     "moments",
     { params: { ...rangeParameters, ...xPlace, ...sumCounts, shifts: "i32" } },
     (f, { x, xImage, xPlane, xRow, shifts, ...given }) => {
@@ -229,6 +228,7 @@ export function sumKernels(runtime: WasmRuntime): SumKernels {
     },
   );
 
-  const { sums, moments, products } = runtime.instantiate(module);
-  return { sums, moments, products };
+  defineStatistics(module, sumsHandle, momentsHandle);
+  const { sums, products, statistics } = runtime.instantiate(module);
+  return { sums, products, statistics };
 }

@@ -1,6 +1,12 @@
 /**
- * Threads that share the memory: the main thread cuts a range of items into chunks, works on them with everyone else,
- * and goes on when the last chunk is done.
+ * Threads that share the memory: the main thread cuts ranges of items into chunks and posts them, one command after
+ * another. Everyone works on a command's chunks, and nobody on the next one before the last of them is done.
+ *
+ * The main thread goes on as soon as it has posted a command: while it prepares the next one, which takes 40 to 100
+ * microseconds in a network whose kernels push everything else out of the caches, workers are busy already. It helps
+ * with a command when it posts the one behind it, and with all that is left when someone wants to see results
+ * (`settle`). So it is never more than two commands ahead, and memory that a kernel reads or writes must be left alone
+ * until `settle` returns; freed memory may be used again by later commands, since those come after.
  *
  * Workers start when the first range is worth it; until they run, and wherever they cannot, the main thread does
  * everything itself. They are no reason for the process to live.
@@ -13,10 +19,11 @@ import {
   chunkBits,
   claimOf,
   createControl,
-  epochMask,
   maxArguments,
   maxChunks,
   number,
+  slot,
+  slots,
   word,
 } from "./control.ts";
 import { type FailureMessage, type ModuleMessage, workerSource } from "./workerSource.ts";
@@ -36,9 +43,15 @@ export interface Command {
 /** Chunks per thread: the smallest claims are one chunk. */
 const chunksPerThread = 16;
 /** How long a worker watches for the next command before it sleeps. */
-const workerSpinMilliseconds = 0.1;
-/** How long the main thread watches for the end of the last chunk before it sleeps. */
+const workerSpinMilliseconds = 0.5;
+/** How long the main thread watches for the end of others' chunks before it sleeps. */
 const mainSpinMilliseconds = 0.2;
+
+/** A command in the ring, as the main thread works on it. */
+interface Posted extends Command {
+  readonly range: RangeCall;
+  readonly chunks: number;
+}
 
 interface Announced {
   readonly id: number;
@@ -60,7 +73,11 @@ export class ThreadPool {
   readonly #control = createControl();
   readonly #functions = new WeakMap<RangeCall, Announced>();
   #nextId = 0;
-  #epoch = 0;
+  /** The number of the newest command, and of the next one that the main thread has not helped with. */
+  #posted = 0;
+  #next = 1;
+  /** By slot. */
+  readonly #ring: Posted[] = [];
   /** Null until the first range is worth it. */
   #workers: readonly Thread[] | null = null;
   readonly #pause: () => void = (Atomics as { readonly pause?: () => void }).pause ?? (() => {});
@@ -94,95 +111,152 @@ export class ThreadPool {
     return Math.max(grain, Math.ceil(items / Math.min(maxChunks, chunksPerThread * this.threads)));
   }
 
+  /** Commands that the main thread has posted and not helped with. Numbers may have gone round. */
+  get #ahead(): number {
+    return (this.#posted - this.#next + 1) | 0;
+  }
+
+  /** Whether no command is under way. */
+  get isIdle(): boolean {
+    return this.#ahead === 0 && Atomics.load(this.#control.words, word.completed) === this.#posted;
+  }
+
   /**
-   * Does the items 0 to before `items`, and returns when all are done.
+   * Does the items 0 to before `items`: now where there is no other thread, and else, on all threads, before any range
+   * that is run later and before `settle` returns.
    *
-   * @throws what the function throws on this thread, or an Error named ThreadError for what it threw on another;
-   *   always after every thread has let go of the range
+   * @throws what `settle` throws, for ranges before this one
    */
   run(range: RangeCall, command: Command): void {
     const known = this.#functions.get(range);
-    const { items, itemsPerChunk, args, scratch, scratchStride } = command;
-    const chunks = Math.ceil(items / itemsPerChunk);
     const workers = this.#workers ?? this.#start();
     if (!known || this.running === 0) {
-      range(0, items, scratch, ...args);
+      this.settle();
+      range(0, command.items, command.scratch, ...command.args);
       return;
     }
-    if (args.length > maxArguments)
+    const { length } = command.args;
+    if (length > maxArguments)
       throw new RangeError(
-        `${known.name}: ${args.length} arguments, a range function has ${maxArguments} at most`,
+        `${known.name}: ${length} arguments, a range function has ${maxArguments} at most`,
       );
     this.#announce(known, workers);
-    const { words, numbers } = this.#control;
-    words[word.functionId] = known.id;
-    words[word.items] = items;
-    words[word.itemsPerChunk] = itemsPerChunk;
-    words[word.chunks] = chunks;
-    words[word.share] = this.#share;
-    words[word.argumentCount] = args.length;
-    numbers[number.scratch] = scratch;
-    numbers[number.scratchStride] = scratchStride;
-    numbers.set(args, number.arguments);
-    this.#epoch = (this.#epoch + 1) & epochMask;
-    Atomics.store(words, word.done, 0);
-    Atomics.store(words, word.claims, (this.#epoch << chunkBits) | chunks);
-    Atomics.store(words, word.epoch, this.#epoch);
-    if (Atomics.load(words, word.sleeping) > 0) Atomics.notify(words, word.epoch, chunks - 1);
-    try {
-      this.#work(range, command, chunks);
-    } finally {
-      this.#finish(chunks);
-    }
-    if (Atomics.load(words, word.failures) > 0) this.#throwFailure(workers);
+    this.#post(known.id, range, command);
+    if (this.#ahead > 1) this.#help();
+    this.#checkFailures();
   }
 
-  /** Ends the workers at once; from then on the main thread does everything. */
+  /**
+   * Returns when everything that was run is done.
+   *
+   * @throws what a range function threw on this thread, or an Error that names the function for what it threw on
+   *   another; always after every thread has let go of all ranges
+   */
+  settle(): void {
+    if (this.isIdle) return;
+    while (this.#ahead > 0) this.#help();
+    this.#waitFor(this.#posted);
+    this.#checkFailures();
+  }
+
+  /** Ends the workers, once everything is done; from then on the main thread does everything. */
   async close(): Promise<void> {
+    this.settle();
     const threads = this.#workers ?? [];
     this.#workers = [];
     await Promise.all(threads.map(({ worker }) => worker.terminate()));
   }
 
-  /** Takes chunks until none is left. */
-  #work(range: RangeCall, { items, itemsPerChunk, args, scratch }: Command, chunks: number): void {
-    for (let left = this.#claim(); left > 0; left = this.#claim()) {
+  #post(id: number, range: RangeCall, command: Command): void {
+    const { items, itemsPerChunk, args, scratch, scratchStride } = command;
+    const { words, numbers } = this.#control;
+    const chunks = Math.ceil(items / itemsPerChunk);
+    this.#posted = (this.#posted + 1) | 0;
+    const place = this.#posted & (slots - 1);
+    // Whoever called may use the array of arguments again.
+    this.#ring[place] = { ...command, args: [...args], range, chunks };
+    const first = word.slots + slot.words * place;
+    words[first + slot.functionId] = id;
+    words[first + slot.items] = items;
+    words[first + slot.itemsPerChunk] = itemsPerChunk;
+    words[first + slot.chunks] = chunks;
+    words[first + slot.share] = this.#share;
+    words[first + slot.argumentCount] = args.length;
+    const given = number.numbers * place;
+    numbers[given + number.scratch] = scratch;
+    numbers[given + number.scratchStride] = scratchStride;
+    numbers.set(args, given + number.arguments);
+    Atomics.store(words, first + slot.done, 0);
+    Atomics.store(words, first + slot.claims, (this.#posted << chunkBits) | chunks);
+    Atomics.store(words, word.posted, this.#posted);
+    if (Atomics.load(words, word.sleeping) > 0) Atomics.notify(words, word.posted, chunks);
+  }
+
+  /** Works on the oldest command that it has not helped with, until all its chunks are claimed. */
+  #help(): void {
+    const current = this.#next;
+    const place = current & (slots - 1);
+    const { range, items, itemsPerChunk, chunks, args, scratch } = this.#ring[place];
+    const { words } = this.#control;
+    const first = word.slots + slot.words * place;
+    this.#next = (current + 1) | 0;
+    this.#waitFor((current - 1) | 0);
+    let failure: { readonly error: unknown } | null = null;
+    for (let left = this.#claim(first); left > 0; left = this.#claim(first)) {
       const begin = (chunks - left) * itemsPerChunk;
       const claimed = claimOf(left, this.#share);
-      try {
-        range(begin, Math.min(items, begin + claimed * itemsPerChunk), scratch, ...args);
-      } finally {
-        Atomics.add(this.#control.words, word.done, claimed);
-      }
+      // After an error the rest is done without work.
+      if (!failure)
+        try {
+          range(begin, Math.min(items, begin + claimed * itemsPerChunk), scratch, ...args);
+        } catch (error) {
+          failure = { error };
+        }
+      if (Atomics.add(words, first + slot.done, claimed) + claimed < chunks) continue;
+      Atomics.store(words, word.completed, current);
+      if (Atomics.load(words, word.waiting) > 0) Atomics.notify(words, word.completed);
     }
+    if (!failure) return;
+    this.settle();
+    throw failure.error;
   }
 
-  /** How many chunks were left, the claimed ones among them; 0 when none was. */
-  #claim(): number {
+  /** How many chunks of a slot were left, the claimed ones among them; 0 when none was. */
+  #claim(first: number): number {
     const { words } = this.#control;
     for (;;) {
-      const claims = Atomics.load(words, word.claims);
+      const claims = Atomics.load(words, first + slot.claims);
       const left = claims & maxChunks;
       const rest = claims - claimOf(left, this.#share);
-      if (left === 0 || Atomics.compareExchange(words, word.claims, claims, rest) === claims) return left;
+      if (left === 0 || Atomics.compareExchange(words, first + slot.claims, claims, rest) === claims)
+        return left;
     }
   }
 
-  /** Waits until every chunk is done; those that nobody has claimed, after an error, are done without work. */
-  #finish(chunks: number): void {
+  /** Waits until the command of a number and all before it are done. */
+  #waitFor(command: number): void {
     const { words } = this.#control;
-    for (let left = this.#claim(); left > 0; left = this.#claim())
-      Atomics.add(words, word.done, claimOf(left, this.#share));
-    if (Atomics.load(words, word.done) === chunks) return;
+    const missing = () => (command - Atomics.load(words, word.completed)) | 0;
+    if (missing() <= 0) return;
     const end = performance.now() + mainSpinMilliseconds;
     for (let turn = 1; turn % 64 !== 0 || performance.now() < end; turn++) {
-      if (Atomics.load(words, word.done) === chunks) return;
+      if (missing() <= 0) return;
       this.#pause();
     }
-    Atomics.store(words, word.mainSleeps, 1);
-    for (let done = Atomics.load(words, word.done); done < chunks; done = Atomics.load(words, word.done))
-      Atomics.wait(words, word.done, done);
-    Atomics.store(words, word.mainSleeps, 0);
+    Atomics.add(words, word.waiting, 1);
+    for (let completed = Atomics.load(words, word.completed); ((command - completed) | 0) > 0; ) {
+      Atomics.wait(words, word.completed, completed);
+      completed = Atomics.load(words, word.completed);
+    }
+    Atomics.sub(words, word.waiting, 1);
+  }
+
+  #checkFailures(): void {
+    const { words } = this.#control;
+    if (Atomics.load(words, word.failures) === 0) return;
+    while (this.#ahead > 0) this.#help();
+    this.#waitFor(this.#posted);
+    this.#throwFailure(this.#workers ?? []);
   }
 
   #announce({ module }: Announced, workers: readonly Thread[]): void {

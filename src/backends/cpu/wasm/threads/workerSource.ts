@@ -2,7 +2,7 @@
  * What a worker thread runs, as plain JavaScript in a string: the same from TypeScript sources, from `dist` and inside
  * a bundle, with no file to be found at run time and nothing that a transpiler could add helpers to.
  */
-import { chunkBits, number, word } from "./control.ts";
+import { chunkBits, number, slot, slots, word } from "./control.ts";
 
 /** Functions of one compiled module, as workers are told of them: the i-th name has the number `firstId + i`. */
 export interface ModuleMessage {
@@ -21,7 +21,9 @@ export const workerSource = `"use strict";
 const { workerData, receiveMessageOnPort } = require("node:worker_threads");
 const { words, numbers, memory, port, thread, spinMilliseconds } = workerData;
 const word = ${JSON.stringify(word)};
+const slot = ${JSON.stringify(slot)};
 const number = ${JSON.stringify(number)};
+const slots = ${slots};
 const chunkMask = ${(1 << chunkBits) - 1};
 const functions = [];
 const functionNames = [];
@@ -47,21 +49,25 @@ function report(error, id) {
   Atomics.add(words, word.failures, 1);
 }
 
-function work(epoch) {
-  const tag = epoch << ${chunkBits};
+function work(command) {
+  const first = word.slots + slot.words * (command & (slots - 1));
+  const claims = first + slot.claims;
+  const tag = command << ${chunkBits};
   const open = () => {
-    const claims = Atomics.load(words, word.claims);
-    return (claims ^ tag) & ~chunkMask ? 0 : claims & chunkMask;
+    const left = Atomics.load(words, claims);
+    return (left ^ tag) & ~chunkMask ? 0 : left & chunkMask;
   };
   if (open() === 0) return;
   // Read while the command may end and be replaced: only what is claimed below makes these numbers count.
-  const items = words[word.items];
-  const size = words[word.itemsPerChunk];
-  const chunks = words[word.chunks];
-  const share = words[word.share];
-  const scratch = numbers[number.scratch] + thread * numbers[number.scratchStride];
-  const given = numbers.slice(number.arguments, number.arguments + words[word.argumentCount]);
-  const id = words[word.functionId];
+  const items = words[first + slot.items];
+  const size = words[first + slot.itemsPerChunk];
+  const chunks = words[first + slot.chunks];
+  const share = words[first + slot.share];
+  const given = number.numbers * (command & (slots - 1));
+  const scratch = numbers[given + number.scratch] + thread * numbers[given + number.scratchStride];
+  const begins = given + number.arguments;
+  const args = numbers.slice(begins, begins + words[first + slot.argumentCount]);
+  const id = words[first + slot.functionId];
   let run;
   try {
     run = find(id);
@@ -72,30 +78,42 @@ function work(epoch) {
   for (let left = open(); left > 0; left = open()) {
     // As claimOf in control.ts.
     const claimed = Math.max(1, Math.floor(left / share));
-    if (Atomics.compareExchange(words, word.claims, tag | left, tag | (left - claimed)) !== (tag | left)) continue;
+    if (Atomics.compareExchange(words, claims, tag | left, tag | (left - claimed)) !== (tag | left)) continue;
     const begin = (chunks - left) * size;
     try {
-      run(begin, Math.min(items, begin + claimed * size), scratch, ...given);
+      run(begin, Math.min(items, begin + claimed * size), scratch, ...args);
     } catch (error) {
       report(error, id);
     }
-    Atomics.add(words, word.done, claimed);
-    if (Atomics.load(words, word.mainSleeps)) Atomics.notify(words, word.done);
+    if (Atomics.add(words, first + slot.done, claimed) + claimed < chunks) continue;
+    Atomics.store(words, word.completed, command);
+    if (Atomics.load(words, word.waiting) > 0) Atomics.notify(words, word.completed);
   }
 }
 
-let seen = Atomics.load(words, word.epoch);
-Atomics.add(words, word.ready, 1);
-for (;;) {
+/** Watches a word until it has come to a number, asleep after a while; \`asleep\` counts who sleeps. */
+function reach(at, wanted, asleep) {
   const end = performance.now() + spinMilliseconds;
-  for (let turn = 1; Atomics.load(words, word.epoch) === seen; turn++) {
+  for (let turn = 1; ; turn++) {
+    const found = Atomics.load(words, at);
+    if (((found - wanted) | 0) >= 0) return;
     pause();
     if (turn % 64 !== 0 || performance.now() < end) continue;
-    Atomics.add(words, word.sleeping, 1);
-    Atomics.wait(words, word.epoch, seen);
-    Atomics.sub(words, word.sleeping, 1);
+    Atomics.add(words, asleep, 1);
+    Atomics.wait(words, at, found);
+    Atomics.sub(words, asleep, 1);
   }
-  seen = Atomics.load(words, word.epoch);
-  work(seen);
+}
+
+let next = (Atomics.load(words, word.posted) + 1) | 0;
+Atomics.add(words, word.ready, 1);
+for (;;) {
+  reach(word.posted, next, word.sleeping);
+  // What a thread has missed altogether is done: the ring would hold it otherwise.
+  const oldest = (Atomics.load(words, word.posted) - slots + 1) | 0;
+  if (((oldest - next) | 0) > 0) next = oldest;
+  reach(word.completed, (next - 1) | 0, word.waiting);
+  work(next);
+  next = (next + 1) | 0;
 }
 `;

@@ -15,6 +15,7 @@
 import type { HostBackendKernel, HostKernel, HostView, Shape } from "../../../../backend.ts";
 import type { Conv2dAttributes } from "../../../loops/conv2d.ts";
 import { addressOf, type WasmRuntime } from "../../runtime.ts";
+import type { ChannelKernels } from "../channels.ts";
 import type { PlaneKernels } from "../planes.ts";
 import { Multiplier } from "./multiplier.ts";
 import { coefficientBytes } from "./normRelu.ts";
@@ -52,6 +53,7 @@ const isPacked = ({ shape, strides }: HostView): boolean =>
 export function conv2dKernels(
   runtime: WasmRuntime,
   planes: PlaneKernels,
+  channels: ChannelKernels,
   fallback: Conv2dKernels,
 ): Conv2dKernels & NormReluConv2dKernels {
   const multiplier = new Multiplier(runtime);
@@ -68,7 +70,7 @@ export function conv2dKernels(
   function addBias(y: HostView, bias: HostView): void {
     const [N, K, P, Q] = y.shape;
     const values = runtime.scratch("conv2d bias", floatBytes * K);
-    const copy = new Float32Array(runtime.memory.memory.buffer, values, K);
+    const copy = runtime.floatsAt(values, K);
     for (let k = 0; k < K; k++) copy[k] = bias.data[bias.offset + k * bias.strides[0]];
     const [rows, columns] = isDense(y) ? [1, P * Q] : [P, Q];
     const [image, plane, row] = bytesOf(y);
@@ -87,6 +89,7 @@ export function conv2dKernels(
     const [N, C, H, W] = x.shape;
     const [image, plane, row] = bytesOf(x);
     const [rows, columns] = isDense(x) ? [1, H * W] : [H, W];
+    runtime.settle();
     for (let n = 0; n < N; n++)
       for (let c = 0; c < C; c++)
         for (let h = 0; h < rows; h++)
@@ -102,17 +105,8 @@ export function conv2dKernels(
 
   /** The norm's coefficients by channel, in the order of normRelu.ts, from weight, bias and statistics. */
   function coefficientsOf(weight: HostView, bias: HostView, statistics: HostView, epsilon: number): number {
-    const [C] = weight.shape;
-    const address = runtime.scratch("conv2d norm", coefficientBytes * C);
-    const coefficients = new Float32Array(runtime.memory.memory.buffer, address, (coefficientBytes / 4) * C);
-    const { data, offset, strides } = statistics;
-    for (let c = 0, at = 0; c < C; c++, at += coefficientBytes / 4) {
-      const variance = data[offset + strides[0] + c * strides[1]];
-      coefficients[at] = data[offset + c * strides[1]];
-      coefficients[at + 1] =
-        weight.data[weight.offset + c * weight.strides[0]] / Math.sqrt(variance + epsilon);
-      coefficients[at + 2] = bias.data[bias.offset + c * bias.strides[0]];
-    }
+    const address = runtime.scratch("conv2d norm", coefficientBytes * weight.shape[0]);
+    channels.lines(statistics, weight, bias, epsilon, { address, bytes: coefficientBytes });
     return address;
   }
 

@@ -38,6 +38,6 @@ export function writeWords(runtime: WasmRuntime, values: ArrayLike<number>): num
 /** The same for integers of 32 bits, such as offsets, which kernels read with `i32.load`. */
 export function writeIntegers(runtime: WasmRuntime, values: ArrayLike<number>): number {
   const address = runtime.memory.allocateBytes(floatBytes * values.length);
-  new Int32Array(runtime.memory.memory.buffer, address, values.length).set(values);
+  runtime.integersAt(address, values.length).set(values);
   return address;
 }
