@@ -109,17 +109,21 @@ export class CpuBackend implements Backend {
     const compiled = this.compiled[kernel];
     if (!compiled || this.reproducibly) this.settle();
     const own = compiled ?? this.kernels[kernel];
-    const settled: typeof reference = (...call) => {
-      this.settle();
-      reference(...call);
-    };
     if (this.reproducibly) {
       const ordinary: HostKernel<KernelAttributes[K]> = own
-        ? (from, to, settings) => own(from, to, settings, settled)
+        ? (from, to, settings) => own(from, to, settings, this.settled(reference))
         : reference;
       this.reproducibly(kernel, ordinary, views, this.hostView(output), attributes);
-    } else if (own) own(views, this.hostView(output), attributes, settled);
+    } else if (own) own(views, this.hostView(output), attributes, this.settled(reference));
     else reference(views, this.hostView(output), attributes);
+  }
+
+  /** The loop behind everything that is under way. */
+  private settled<Attributes>(reference: HostKernel<Attributes>): HostKernel<Attributes> {
+    return (inputs, output, attributes) => {
+      this.settle();
+      reference(inputs, output, attributes);
+    };
   }
 
   write(buffer: Buffer, values: ArrayLike<number>): void {
