@@ -224,9 +224,10 @@ of a copy, read and written. The last columns say how many times a library's spe
 
 ${table(["kernel", "ms", "middle half", "GFLOP/s", "of the ceiling", ...names], rows)}${reasons(figures)}
 
-What a training step costs JavaScript, and the same step recorded and replayed:
+What a training step takes the thread that JavaScript runs on, Dawn's functions in it included (\`bench/replay.ts\` tells
+them apart), and the same step recorded and replayed:
 
-${table(["network", "kernels", "ms", "of it JavaScript", "share", "replay ms", "replay JavaScript ms"], stepRows)}`;
+${table(["network", "kernels", "ms", "of it the thread", "share", "replay ms", "of it the thread"], stepRows)}`;
 }
 
 /** The versions of the libraries that took part. */

@@ -74,6 +74,7 @@ export class SharedMemory implements HostMemory {
   /** The type of its addresses. */
   readonly address: AddressType;
   pooledBytes = 0;
+  /** Set by the runtime whose kernels work here. */
   settle: () => void = () => {};
   readonly #free = new Map<number, number[]>();
   /** What was left when free blocks were joined, by address. */
