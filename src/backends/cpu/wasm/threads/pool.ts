@@ -11,11 +11,8 @@
  * Workers start when the first range is worth it; until they run, and wherever they cannot, the main thread does
  * everything itself. They are no reason for the process to live.
  */
-import type { MessagePort, Worker } from "node:worker_threads";
-import { warnOnce } from "../../warnOnce.ts";
 import type { WasmMemory, WasmModule } from "../encoder/index.ts";
 import {
-  type Control,
   chunkBits,
   claimOf,
   createControl,
@@ -26,7 +23,8 @@ import {
   slots,
   word,
 } from "./control.ts";
-import { type FailureMessage, type ModuleMessage, workerSource } from "./workerSource.ts";
+import type { FailureMessage, ModuleMessage } from "./workerSource.ts";
+import { endWithPool, startThreads, type Thread, warnOfLoss } from "./workers.ts";
 
 export type RangeCall = (...args: readonly number[]) => void;
 
@@ -42,8 +40,6 @@ export interface Command {
 
 /** Chunks per thread: the smallest claims are one chunk. */
 const chunksPerThread = 16;
-/** How long a worker watches for the next command before it sleeps. */
-const workerSpinMilliseconds = 0.5;
 /** How long the main thread watches for the end of others' chunks before it sleeps. */
 const mainSpinMilliseconds = 0.2;
 
@@ -57,13 +53,6 @@ interface Announced {
   readonly id: number;
   readonly name: string;
   readonly module: ModuleMessage & { announced: boolean };
-}
-
-interface Thread {
-  readonly worker: Worker;
-  readonly port: MessagePort;
-  /** The oldest failure it reported that was not received yet. */
-  readonly received: () => FailureMessage | undefined;
 }
 
 export class ThreadPool {
@@ -287,54 +276,11 @@ export class ThreadPool {
   #start(): readonly Thread[] {
     try {
       this.#workers = startThreads(this.threads - 1, this.#control, this.#memory);
-      abandoned.register(this, this.#workers);
+      endWithPool(this, this.#workers);
     } catch (cause) {
       this.#workers = [];
       warnOfLoss(cause);
     }
     return this.#workers;
   }
-}
-
-/** Ends the workers of a pool that nobody can use any more: they would keep its memory. */
-const abandoned = new FinalizationRegistry<readonly Thread[]>((threads) => {
-  for (const { worker } of threads) void worker.terminate();
-});
-
-/** Knows nothing of the pool, which the threads would otherwise keep from the garbage collector. */
-function startThreads(count: number, control: Control, memory: WasmMemory): readonly Thread[] {
-  if (count === 0) return [];
-  if (typeof process === "undefined" || !process.getBuiltinModule)
-    throw new Error("this engine has no node:worker_threads");
-  const { Worker, MessageChannel, receiveMessageOnPort } = process.getBuiltinModule("node:worker_threads");
-  return Array.from({ length: count }, (_, i) => {
-    const { port1, port2 } = new MessageChannel();
-    const worker = new Worker(workerSource, {
-      eval: true,
-      name: "gradweave",
-      // Loaders and flags of the main program would only slow the start down, or fail.
-      execArgv: [],
-      env: {},
-      workerData: {
-        ...control,
-        memory,
-        port: port2,
-        thread: i + 1,
-        spinMilliseconds: workerSpinMilliseconds,
-      },
-      transferList: [port2],
-    });
-    worker.unref();
-    port1.unref();
-    worker.on("error", warnOfLoss);
-    return { worker, port: port1, received: () => receiveMessageOnPort(port1)?.message };
-  });
-}
-
-function warnOfLoss(cause: unknown): void {
-  const reason = cause instanceof Error ? cause.message : cause;
-  warnOnce(
-    `no worker threads (${reason}), the CPU backend computes on the main thread alone; ` +
-      "use Node 20.16 or newer, or set GRADWEAVE_THREADS=1 to say that one thread is meant",
-  );
 }
