@@ -18,7 +18,7 @@
  *
  * On [8, 256, 56, 56], beyond the caches, batchNorm takes 0.28 where copying the tensor takes 0.25.
  */
-import type { HostKernel, HostView } from "../../../backend.ts";
+import type { HostKernel } from "../../../backend.ts";
 import type { BatchNormAttributes, BatchStatisticsAttributes } from "../../loops/batchNorm.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
 import { grainOf, multiplyAdd, type RangeFunction, type WasmRuntime } from "../runtime.ts";
@@ -31,7 +31,7 @@ import {
   placeOf,
   type Rows,
   rangeParameters,
-  rowsOf,
+  rowsIn,
   writeRow,
   xPlace,
   yPlace,
@@ -134,8 +134,6 @@ export function batchNormKernels(
 ): BatchNormKernels {
   const { normalise, combine } = planeMaps(runtime);
   const scratch = (name: string, bytes: number): number => runtime.scratch(`batchNorm ${name}`, bytes);
-  const rowsIn = (images: readonly HostView[], others: readonly HostView[]): Rows | null =>
-    runtime.accepts([...images, ...others]) && !images[0].shape.includes(0) ? rowsOf(images) : null;
   const coefficientsFor = (C: number): Coefficients => ({
     address: scratch("coefficients", floatBytes * coefficientFloats * C),
     bytes: floatBytes * coefficientFloats,
@@ -143,7 +141,7 @@ export function batchNormKernels(
 
   const batchStatistics: BatchNormKernels["batchStatistics"] = (inputs, output, attributes) => {
     const [x] = inputs;
-    const layout = rowsIn([x], [output]);
+    const layout = rowsIn(runtime, [x], [output]);
     if (!layout) return fallback.batchStatistics(inputs, output, attributes);
     const [N, C] = x.shape;
     const { rows, columns } = layout;
@@ -158,7 +156,7 @@ export function batchNormKernels(
 
   const batchNorm: BatchNormKernels["batchNorm"] = (inputs, output, attributes) => {
     const [x, weight, bias, statistics] = inputs;
-    const layout = rowsIn([x, output], [weight, bias, statistics]);
+    const layout = rowsIn(runtime, [x, output], [weight, bias, statistics]);
     if (!layout) return fallback.batchNorm(inputs, output, attributes);
     const [N, C] = x.shape;
     const coefficients = coefficientsFor(C);
@@ -169,7 +167,7 @@ export function batchNormKernels(
 
   const batchNormSums: BatchNormKernels["batchNormSums"] = (inputs, output, attributes) => {
     const [x, gradient, statistics] = inputs;
-    const layout = rowsIn([x, gradient], [statistics, output]);
+    const layout = rowsIn(runtime, [x, gradient], [statistics, output]);
     if (!layout) return fallback.batchNormSums(inputs, output, attributes);
     const [N, C] = x.shape;
     const shifts = { address: scratch("shifts", floatBytes * C), bytes: floatBytes };
@@ -183,7 +181,7 @@ export function batchNormKernels(
 
   const batchNormInputGradient: BatchNormKernels["batchNormInputGradient"] = (inputs, output, attributes) => {
     const [x, weight, gradient, statistics, totals] = inputs;
-    const layout = rowsIn([x, gradient, output], [weight, statistics, totals]);
+    const layout = rowsIn(runtime, [x, gradient, output], [weight, statistics, totals]);
     const [N, C] = x.shape;
     const count = layout ? N * layout.rows * layout.columns : 0;
     if (!layout || count < fewestValues) return fallback.batchNormInputGradient(inputs, output, attributes);

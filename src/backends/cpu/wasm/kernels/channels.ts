@@ -48,17 +48,23 @@ const pair = { pair: "i32", pairRow: "i32", pairStep: "i32" } as const;
 const weights = { weight: "i32", weightStep: "i32" } as const;
 const target = { to: "i32", toStep: "i32" } as const;
 
-const rowOf = (view: HostView) => [addressOf(view), floatBytes * view.strides[0]] as const;
+/** A `[C]` as kernels take it: the address, and the bytes from channel to channel. */
+export const vectorPlaceOf = (view: HostView) => [addressOf(view), floatBytes * view.strides[0]] as const;
 /** A `[2, C]` as kernels take it: the address, the bytes to the second row, and from channel to channel. */
 export const pairPlaceOf = (view: HostView) =>
   [addressOf(view), floatBytes * view.strides[0], floatBytes * view.strides[1]] as const;
 
 /** The f32 at an address, as f64. */
-const load = ({ f64, f32 }: FunctionBuilder, at: Operand<"i32">): Expression<"f64"> =>
+export const load = ({ f64, f32 }: FunctionBuilder, at: Operand<"i32">): Expression<"f64"> =>
   f64.promote_f32(f32.load(at));
 
-const store = ({ f32 }: FunctionBuilder, at: Operand<"i32">, value: Operand<"f64">, offset = 0): void =>
-  f32.store(at, f32.demote_f64(value), offset);
+/** Writes an f64 as f32. */
+export const store = (
+  { f32 }: FunctionBuilder,
+  at: Operand<"i32">,
+  value: Operand<"f64">,
+  offset = 0,
+): void => f32.store(at, f32.demote_f64(value), offset);
 
 function compile(runtime: WasmRuntime) {
   const module = new ModuleBuilder("channels");
@@ -156,14 +162,20 @@ export function channelKernels(runtime: WasmRuntime): ChannelKernels {
     },
 
     lines(statistics, weight, bias, epsilon, to) {
-      const places = [...pairPlaceOf(statistics), ...rowOf(weight), ...rowOf(bias), to.address, to.bytes];
+      const places = [
+        ...pairPlaceOf(statistics),
+        ...vectorPlaceOf(weight),
+        ...vectorPlaceOf(bias),
+        to.address,
+        to.bytes,
+      ];
       runtime.forRange(lines, channelsOf(statistics), [...places, epsilon], options);
     },
 
     gradientLines(statistics, weight, totals, { epsilon, count }, to) {
       const places = [
         ...pairPlaceOf(statistics),
-        ...rowOf(weight),
+        ...vectorPlaceOf(weight),
         ...pairPlaceOf(totals),
         to.address,
         to.bytes,

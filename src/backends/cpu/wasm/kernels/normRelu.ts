@@ -3,7 +3,7 @@
  * gradient masked where the norm, computed again from x, is not positive. The same bits as the ReLU's gradient and
  * the norm's, one after the other, in two passes over x and the gradient where they take three.
  */
-import type { HostBackendKernel, HostView } from "../../../backend.ts";
+import type { HostBackendKernel } from "../../../backend.ts";
 import type { BatchNormAttributes } from "../../loops/batchNorm.ts";
 import { type FunctionBuilder, type Local, ModuleBuilder } from "../encoder/index.ts";
 import { grainOf, multiplyAdd, type RangeFunction, type WasmRuntime } from "../runtime.ts";
@@ -15,9 +15,8 @@ import {
   gPlace,
   type Place,
   placeOf,
-  type Rows,
   rangeParameters,
-  rowsOf,
+  rowsIn,
   writeRow,
   xPlace,
   yPlace,
@@ -128,12 +127,10 @@ export function normReluKernels(runtime: WasmRuntime, channels: ChannelKernels):
     address: runtime.scratch("normRelu coefficients", floatBytes * coefficientFloats * C),
     bytes: floatBytes * coefficientFloats,
   });
-  const rowsIn = (images: readonly HostView[], others: readonly HostView[]): Rows | null =>
-    runtime.accepts([...images, ...others]) && !images[0].shape.includes(0) ? rowsOf(images) : null;
 
   const normReluSums: NormReluKernels["normReluSums"] = (inputs, output, attributes, reference) => {
     const [x, weight, bias, gradient, statistics] = inputs;
-    const layout = rowsIn([x, gradient], [weight, bias, statistics, output]);
+    const layout = rowsIn(runtime, [x, gradient], [weight, bias, statistics, output]);
     if (!layout) return reference(inputs, output, attributes);
     const [N, C] = x.shape;
     const { rows, columns } = layout;
@@ -152,7 +149,7 @@ export function normReluKernels(runtime: WasmRuntime, channels: ChannelKernels):
     reference,
   ) => {
     const [x, weight, bias, gradient, statistics, totals] = inputs;
-    const layout = rowsIn([x, gradient, output], [weight, bias, statistics, totals]);
+    const layout = rowsIn(runtime, [x, gradient, output], [weight, bias, statistics, totals]);
     const [N, C] = x.shape;
     const count = layout ? N * layout.rows * layout.columns : 0;
     if (!layout || count < fewestValues) return reference(inputs, output, attributes);

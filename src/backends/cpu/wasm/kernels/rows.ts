@@ -4,7 +4,7 @@
  */
 import type { HostView } from "../../../backend.ts";
 import type { Expression, FunctionBuilder, Local, Operand } from "../encoder/index.ts";
-import { addressOf } from "../runtime.ts";
+import { addressOf, type WasmRuntime } from "../runtime.ts";
 
 export const floatBytes = 4;
 
@@ -20,6 +20,16 @@ export function rowsOf(views: readonly HostView[]): Rows | null {
   if (!views.every(({ strides }) => W === 1 || strides[3] === 1)) return null;
   const gapless = views.every(({ strides }) => H === 1 || strides[2] === W);
   return gapless ? { rows: 1, columns: H * W } : { rows: H, columns: W };
+}
+
+/** The same where kernels take the images, and what else belongs to them: f32 in the shared memory, not empty. */
+export function rowsIn(
+  runtime: WasmRuntime,
+  images: readonly HostView[],
+  others: readonly HostView[],
+): Rows | null {
+  const takes = runtime.accepts(images) && runtime.accepts(others) && !images[0].shape.includes(0);
+  return takes ? rowsOf(images) : null;
 }
 
 /** A view as kernels take it: the address of its first element and the bytes from image, plane and row to the next. */

@@ -1,8 +1,9 @@
 /** What norms keep of the batches they have seen, moved on by one batch (autograd/ops/runningStatistics.ts). */
-import type { HostBackendKernel, HostView, KernelAttributes } from "../../../backend.ts";
+import type { HostBackendKernel, KernelAttributes } from "../../../backend.ts";
 import { type Local, ModuleBuilder } from "../encoder/index.ts";
 import { addressOf, grainOf, type RangeFunction, type WasmRuntime } from "../runtime.ts";
-import { floatBytes, rangeParameters } from "./rows.ts";
+import { load, store, vectorPlaceOf } from "./channels.ts";
+import { rangeParameters } from "./rows.ts";
 
 /** Two multiply-adds in f64, in nanoseconds. */
 const options = { grain: grainOf(5) };
@@ -19,7 +20,7 @@ function compile(runtime: WasmRuntime): RangeFunction {
   const module = new ModuleBuilder("runningStatistics");
   runtime.importMemory(module);
   module.func("runningStatistics", { params: { ...rangeParameters, ...places, ...factors } }, (f, p) => {
-    const { i32, f32, f64 } = f;
+    const { i32, f64 } = f;
     const c = f.local("i32", "c");
     const move = (
       [to, toStep]: readonly [Local<"i32">, Local<"i32">],
@@ -27,9 +28,9 @@ function compile(runtime: WasmRuntime): RangeFunction {
       factor: Local<"f64">,
     ) => {
       const at = f.let(i32.add(to, i32.mul(c, toStep)));
-      const old = f64.mul(p.kept, f64.promote_f32(f32.load(at)));
-      const newest = f64.promote_f32(f32.load(i32.add(from, i32.mul(c, fromStep))));
-      f32.store(at, f32.demote_f64(f64.add(old, f64.mul(factor, newest))));
+      const old = f64.mul(p.kept, load(f, at));
+      const newest = load(f, i32.add(from, i32.mul(c, fromStep)));
+      store(f, at, f64.add(old, f64.mul(factor, newest)));
     };
     f.forRange(c, p.begin, p.end, 1, () => {
       move([p.mean, p.meanStep], [p.newMean, p.newMeanStep], p.ofMean);
@@ -45,7 +46,6 @@ export function runningStatisticsKernel(
   runtime: WasmRuntime,
 ): HostBackendKernel<KernelAttributes["runningStatistics"]> {
   let compiled: RangeFunction | undefined;
-  const rowOf = (view: HostView) => [addressOf(view), floatBytes * view.strides[0]] as const;
 
   return (inputs, output, attributes, reference) => {
     const [mean, variance, batches, newMean, newVariance] = inputs;
@@ -57,7 +57,7 @@ export function runningStatisticsKernel(
     }
     const { momentum, correction } = attributes;
     compiled ??= compile(runtime);
-    const operands = [mean, variance, newMean, newVariance].flatMap(rowOf);
+    const operands = [mean, variance, newMean, newVariance].flatMap(vectorPlaceOf);
     const args = [...operands, addressOf(batches), 1 - momentum, momentum, momentum * correction];
     runtime.forRange(compiled, C, args, options);
   };

@@ -143,8 +143,7 @@ export class ThreadPool {
    */
   settle(): void {
     if (this.isIdle) return;
-    while (this.#ahead > 0) this.#help();
-    this.#waitFor(this.#posted);
+    this.#drain();
     this.#checkFailures();
   }
 
@@ -242,11 +241,15 @@ export class ThreadPool {
     Atomics.sub(words, word.waiting, 1);
   }
 
+  #drain(): void {
+    while (this.#ahead > 0) this.#help();
+    this.#waitFor(this.#posted);
+  }
+
   #checkFailures(): void {
     const { words } = this.#control;
     if (Atomics.load(words, word.failures) === 0) return;
-    while (this.#ahead > 0) this.#help();
-    this.#waitFor(this.#posted);
+    this.#drain();
     this.#throwFailure(this.#workers ?? []);
   }
 
