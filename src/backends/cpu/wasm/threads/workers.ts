@@ -24,7 +24,10 @@ export function endWithPool(pool: object, threads: readonly Thread[]): void {
   abandoned.register(pool, threads);
 }
 
-/** Starts so many workers, or throws where there can be none. Knows nothing of the pool, which the threads would otherwise keep from the garbage collector. */
+/**
+ * Starts so many workers, or throws where there can be none. Knows nothing of the pool, which the threads would
+ * otherwise keep from the garbage collector.
+ */
 export function startThreads(count: number, control: Control, memory: WasmMemory): readonly Thread[] {
   if (count === 0) return [];
   if (typeof process === "undefined" || !process.getBuiltinModule)
