@@ -1,10 +1,15 @@
-/** A training step gives the same bits on 1, 2 and 3 threads: every gradient, every parameter, every statistic. */
+/**
+ * A training step gives the same bits on 1, 2 and 3 threads: every gradient, every parameter, every statistic. So do the
+ * weight gradients of images that are large enough to be walked in parts (weightParts.ts).
+ */
 import { afterAll, describe, expect, it } from "vitest";
 import { CpuBackend } from "../src/backends/cpu/index.ts";
 import { loops } from "../src/backends/cpu/loops/index.ts";
 import { createWasmSupport } from "../src/backends/cpu/wasm/index.ts";
 import {
+  conv2dWeightGradient,
   defaultBackend,
+  Generator,
   manualSeed,
   nn,
   optim,
@@ -43,27 +48,49 @@ function train(create: () => DenseNet): Map<string, number[]> {
   return new Map([...gradients, ...[...model.stateDict()].map(([name, x]) => [name, bitsOf(x)] as const)]);
 }
 
-describe.each(networks)("three steps of a %s", (_, create) => {
-  const original = defaultBackend();
-  afterAll(() => setDefaultBackend(original));
+const original = defaultBackend();
+afterAll(() => setDefaultBackend(original));
 
+/** Holds what `bits` gives on 1 thread against what it gives on 2 and 3; at least `fewest` entries. */
+async function expectSameBits(bits: () => ReadonlyMap<string, number[]>, fewest: number): Promise<void> {
+  const results: ReadonlyMap<string, number[]>[] = [];
+  for (const threads of [1, 2, 3]) {
+    const wasm = createWasmSupport(threads, { memory64: process.env.GRADWEAVE_MEMORY64 === "1" });
+    if (!wasm) throw new Error("this engine has no WebAssembly SIMD");
+    const backend = new CpuBackend({ kernels: loops, compiled: wasm.kernels, memory: wasm.memory });
+    setDefaultBackend(backend);
+    const big = randn([1 << 20]);
+    await allRunning(wasm.pool, () => big.relu());
+    results.push(bits());
+    await wasm.pool.close();
+  }
+  const [alone, ...others] = results;
+  expect(alone.size).toBeGreaterThanOrEqual(fewest);
+  for (const together of others)
+    for (const [name, each] of alone) expect(together.get(name), name).toEqual(each);
+  // Not a comparison of nothing with nothing.
+  expect([...alone.values()].flat().some((each) => each !== 0)).toBe(true);
+}
+
+describe.each(networks)("three steps of a %s", (_, create) => {
   it("are the same on 1, 2 and 3 threads", async () => {
-    const results: Map<string, number[]>[] = [];
-    for (const threads of [1, 2, 3]) {
-      const wasm = createWasmSupport(threads, { memory64: process.env.GRADWEAVE_MEMORY64 === "1" });
-      if (!wasm) throw new Error("this engine has no WebAssembly SIMD");
-      const backend = new CpuBackend({ kernels: loops, compiled: wasm.kernels, memory: wasm.memory });
-      setDefaultBackend(backend);
-      const big = randn([1 << 20]);
-      await allRunning(wasm.pool, () => big.relu());
-      results.push(train(create));
-      await wasm.pool.close();
-    }
-    const [alone, ...others] = results;
-    expect(alone.size).toBeGreaterThan(40);
-    for (const together of others)
-      for (const [name, bits] of alone) expect(together.get(name), name).toEqual(bits);
-    // Not a comparison of nothing with nothing.
-    expect([...alone.values()].flat().some((bits) => bits !== 0)).toBe(true);
+    await expectSameBits(() => train(create), 40);
+  });
+});
+
+describe("weight gradients of large images", () => {
+  it.each([
+    { x: [3, 18, 91, 89], weight: [19, 18, 1, 1] },
+    { x: [9, 2, 58, 50], weight: [70, 2, 3, 3] },
+    { x: [4, 25, 47, 49], weight: [18, 25, 3, 3] },
+  ])("are the same on 1, 2 and 3 threads: x $x, weight $weight", async ({ x: shape, weight }) => {
+    const padding = weight[2] >> 1;
+    const gradientOf = (): Tensor => {
+      const generator = new Generator(3);
+      const x = randn(shape, { generator });
+      const gradient = randn([shape[0], weight[0], shape[2], shape[3]], { generator });
+      return conv2dWeightGradient(x, gradient, weight, { padding });
+    };
+    await expectSameBits(() => new Map([["weight", bitsOf(gradientOf())]]), 1);
   });
 });

@@ -57,6 +57,10 @@ const sizes: readonly Size[] = [
   // More rows than an item has, and a number of them that is not even.
   { x: [3, 131, 9, 9], weight: [7, 131, 1, 1] },
   { x: [3, 19, 9, 9], weight: [50, 19, 3, 3], padding: 1 },
+  // Weight gradients in parts with sums of their own: blocks of images, batches of them, and squares.
+  { x: [3, 18, 91, 89], weight: [19, 18, 1, 1] },
+  { x: [9, 2, 58, 50], weight: [70, 2, 3, 3], padding: 1 },
+  { x: [4, 25, 47, 49], weight: [18, 25, 3, 3], padding: 1 },
 ];
 
 /** What is wrong, as [element, got, exact]: one rounding per accumulation of the sum of magnitudes is allowed. */

@@ -14,6 +14,7 @@ import { makePlan } from "./plan.ts";
 import { floatBytes, RecordLayout, writeIntegers } from "./record.ts";
 import { bytesOf, forwardProduct, isDense } from "./sizes.ts";
 import { columnsOf, dotStride, dotTaps, dotTileBytes, type TileShape, tileRows } from "./tile.ts";
+import { type Parts, partsOf, positionsPerPart } from "./weightParts.ts";
 
 /** What the weight gradient knows besides the plan. */
 export const dotsLayout = new RecordLayout([
@@ -24,8 +25,6 @@ export const dotsLayout = new RecordLayout([
   "resultBlocks",
   "taps",
   "imagesPerBatch",
-  /** Of all batches, and of each. */
-  "steps",
   "stepsPerBatch",
   "positionsPerStep",
   "sumBytes",
@@ -40,7 +39,7 @@ export const dotsLayout = new RecordLayout([
   "gradientRow",
 ]);
 
-export interface DotsPlan {
+export interface DotsPlan extends Parts {
   readonly record: number;
   readonly items: number;
   readonly scratchBytes: number;
@@ -167,11 +166,7 @@ export function makeDotsPlan(
       resultBlocks,
     },
     ...{ taps: taps.length, imagesPerBatch: batch, sumBytes },
-    ...{
-      steps,
-      stepsPerBatch,
-      positionsPerStep: stepsPerBatch > 1 ? positionsPerBlock : batchPositions + step,
-    },
+    ...{ stepsPerBatch, positionsPerStep: stepsPerBatch > 1 ? positionsPerBlock : batchPositions + step },
     ...{ positions, imagePositions, positionsPerBlock, gradientRow },
     packedTable: writeIntegers(
       runtime,
@@ -183,12 +178,15 @@ export function makeDotsPlan(
   });
   const items = groups * rowBlocks * resultBlocks;
   const stepBytes = (floatBytes * gradient.shape[1] * batchPositions) / stepsPerBatch;
+  const stepsAtOnce = Math.max(1, Math.floor((stepsPerBatch > 1 ? nearBytes : cachedBytes) / stepBytes));
+  // Items of different groups share nothing.
+  const beforeWaiting = groups > 1 ? steps : stepsAtOnce;
   return {
     ...{ record, items, batch, steps, joinedRow, margin },
     between: narrow ? imagePositions - positions : 0,
     scratchBytes: floatBytes + packedBytes + plan.itemImageBytes,
     itemNanoseconds: (multiplyNanoseconds * resultsPerItem * rowsPerItem * batchPositions) / stepsPerBatch,
-    stepsAtOnce: Math.max(1, Math.floor((stepsPerBatch > 1 ? nearBytes : cachedBytes) / stepBytes)),
-    sumBytes: items * sumBytes,
+    ...{ stepsAtOnce, sumBytes: items * sumBytes },
+    ...partsOf((images * P * Q) / positionsPerPart.dots, steps, beforeWaiting, items * sumBytes),
   };
 }

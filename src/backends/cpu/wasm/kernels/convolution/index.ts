@@ -9,6 +9,7 @@
  *     weightGradient.ts  dot products of rows of the output gradient and of the image
  *     squareProduct.ts   3x3 windows with many channels, and their input gradients, by squares of 4 x 4 pixels
  *     squareWeights.ts   the weight gradients of such windows, and of 1x1 windows on small images
+ *     weightParts.ts     weight gradients of large images, a part of the images at a time
  *
  * Letters as in the op: N images, C input channels, H x W input, K output channels, R x S window, P x Q output.
  */

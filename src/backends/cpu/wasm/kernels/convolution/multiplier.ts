@@ -33,6 +33,7 @@ import { SquareRunner } from "./squareRunner.ts";
 import { planSquareWeights, type SquareWeightsPlan } from "./squareWeightsPlan.ts";
 import { type TileShape, tileRows } from "./tile.ts";
 import { defineWeightGradient } from "./weightGradient.ts";
+import { alignedBytes, defineAddParts, inParts } from "./weightParts.ts";
 
 /** One multiply-add, and one float copied, of one thread at its best: for telling what is worth sharing. */
 const [multiplyNanoseconds, copyNanoseconds] = [0.02, 0.2];
@@ -77,6 +78,7 @@ function compile(runtime: WasmRuntime, shape: TileShape): Readonly<Record<string
     touch,
   });
   defineWeightGradient(module, shape, prepare, packRows, touch);
+  defineAddParts(module);
   return runtime.instantiate(module);
 }
 
@@ -183,7 +185,7 @@ export class Multiplier {
       this.#squares.weightGradient(plan.squares, x, gradient, weight, coefficients);
       return;
     }
-    const { joinPlanes, weightGradient } = this.#functions();
+    const { joinPlanes, weightGradient, weightGradientParts, addParts } = this.#functions();
     const {
       record,
       items,
@@ -196,6 +198,8 @@ export class Multiplier {
       joinedRow,
       margin,
       between,
+      parts,
+      stepsPerPart,
     } = plan;
     let rows = addressOf(gradient);
     if (joinedRow > 0) {
@@ -221,12 +225,25 @@ export class Multiplier {
         ],
       ]);
     }
+    if (parts > 1) {
+      inParts(this.#runtime, addParts, parts, weight, (weights, partBytes) => {
+        const sizes = [items, steps, stepsPerPart, alignedBytes(sumBytes), partBytes];
+        const operands = [record, addressOf(x), rows, weights, coefficients, ...sizes];
+        this.#runtime.forRange(weightGradientParts, parts, operands, {
+          scratchBytes: alignedBytes(sumBytes) + scratchBytes,
+        });
+      });
+      return;
+    }
     const sums = this.#runtime.scratch("conv2d sums", sumBytes);
     const operands = [record, addressOf(x), rows, addressOf(weight), coefficients, sums];
     for (let first = 0; first < steps; first += stepsAtOnce) {
       const last = Math.min(steps, first + stepsAtOnce);
       const grain = grainOf(itemNanoseconds * (last - first));
-      this.#runtime.forRange(weightGradient, items, [...operands, first, last], { scratchBytes, grain });
+      this.#runtime.forRange(weightGradient, items, [...operands, first, last, 0, steps], {
+        scratchBytes,
+        grain,
+      });
     }
   }
 

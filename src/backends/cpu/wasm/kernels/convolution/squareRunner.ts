@@ -11,6 +11,7 @@ import { defineTransformPixels, tileProducts } from "./squareTransforms.ts";
 import { defineSquareWeights } from "./squareWeights.ts";
 import type { SquareWeightsPlan } from "./squareWeightsPlan.ts";
 import type { TileShape } from "./tile.ts";
+import { alignedBytes, inParts } from "./weightParts.ts";
 
 /** One multiply-add, and one transformed float, of one thread at its best: for telling what is worth sharing. */
 const [multiplyNanoseconds, transformNanoseconds] = [0.02, 0.2];
@@ -75,10 +76,30 @@ export class SquareRunner {
     weight: HostView,
     coefficients: number,
   ): void {
-    const { record, blocksAtOnce, filterGroups } = plan;
+    const { record, blocksAtOnce, filterGroups, slotBytes, parts } = plan;
     const { blocks, squares } = plan.blocks;
-    const { transformGradients, squareWeights } = this.#functions();
-    const transformed = this.#runtime.scratch("conv2d gradient", plan.transformedBytes);
+    const { transformGradients, squareWeights, squareWeightParts, addParts } = this.#functions();
+    if (parts > 1) {
+      const [sumBytes, transformedBytes] = [plan.sumsBytes, slotBytes].map(alignedBytes);
+      inParts(this.#runtime, addParts, parts, weight, (weights, partBytes) => {
+        const operands = [
+          record,
+          plan.image,
+          plan.gradient,
+          addressOf(x),
+          addressOf(gradient),
+          weights,
+          coefficients,
+        ];
+        const sizes = [plan.items, blocks, plan.stepsPerPart, sumBytes, transformedBytes, partBytes];
+        const itemBytes = Math.max(plan.scratchBytes, plan.gradientScratchBytes);
+        this.#runtime.forRange(squareWeightParts, parts, [...operands, ...sizes], {
+          scratchBytes: sumBytes + transformedBytes + itemBytes,
+        });
+      });
+      return;
+    }
+    const transformed = this.#runtime.scratch("conv2d gradient", blocksAtOnce * slotBytes);
     const sums = this.#runtime.scratch("conv2d sums", plan.sumsBytes);
     const ofBlock = groupChannels * squares * plan.products;
     const multiplies = (groupChannels * ofBlock * filterGroups * plan.channelGroups) / plan.items;
@@ -93,7 +114,19 @@ export class SquareRunner {
       this.#runtime.forRange(
         squareWeights,
         plan.items,
-        [record, plan.image, addressOf(x), transformed, sums, addressOf(weight), coefficients, first, last],
+        [
+          record,
+          plan.image,
+          addressOf(x),
+          transformed,
+          sums,
+          addressOf(weight),
+          coefficients,
+          first,
+          last,
+          0,
+          blocks,
+        ],
         {
           scratchBytes: plan.scratchBytes,
           grain: grainOf(multiplyNanoseconds * multiplies * (last - first)),

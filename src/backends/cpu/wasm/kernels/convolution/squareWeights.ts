@@ -26,6 +26,7 @@ import {
 } from "./squareTransforms.ts";
 import { squareWeightsLayout } from "./squareWeightsPlan.ts";
 import { columnsOf, defineProductTile, type TileShape, tileRows } from "./tile.ts";
+import { defineAddParts, forParts } from "./weightParts.ts";
 
 const fieldsOf =
   (f: FunctionBuilder, record: Local<"i32">) => (name: (typeof squareWeightsLayout.fields)[number]) =>
@@ -56,8 +57,13 @@ function defineGroupTiles(module: ModuleBuilder, shape: TileShape, rows: number,
  * of a block; blocks count from the first one.
  *
  * `squareWeights` (begin, end, scratch, squares, view, source, transformed, sums, weights, coefficients, firstBlock,
- * lastBlock): the item is some groups of channels and of filters. Sums wait at `sums` for the next blocks; the last
- * ones write the weights.
+ * lastBlock, partBegin, partEnd): the item is some groups of channels and of filters. Sums wait at `sums` for the next
+ * blocks of the part; the last ones write the weights.
+ *
+ * `squareWeightParts` (begin, end, scratch, squares, image, view, source, gradient, weights, coefficients, items, steps,
+ * stepsPerPart, sumBytes, transformedBytes, partBytes): whole parts (weightParts.ts), of blocks of `source`, which `image`
+ * describes, and `gradient`, which `view` does. Sums and the transformed gradient of a block come before the items'
+ * scratch memory.
  */
 export function defineSquareWeights(
   module: ModuleBuilder,
@@ -82,7 +88,7 @@ export function defineSquareWeights(
     ...({ begin: "i32", end: "i32", scratch: "i32", squares: "i32", view: "i32", gradient: "i32" } as const),
     ...({ to: "i32", firstBlock: "i32" } as const),
   };
-  module.func("transformGradients", { params: gradientParams }, (f, p) => {
+  const transformGradients = module.func("transformGradients", { params: gradientParams }, (f, p) => {
     const { i32 } = f;
     const filterGroups = f.let(filterGroupsOf(f, fieldsOf(f, p.squares)("filters")), "filterGroups");
     const blocks = fieldsOf(f, p.squares)("blocks");
@@ -105,15 +111,17 @@ export function defineSquareWeights(
     });
   });
 
+  defineAddParts(module);
+
   const [firstTiles, addTiles] = [false, true].map((accumulate) =>
     Array.from({ length: tileRows }, (_, i) => defineGroupTiles(module, shape, i + 1, accumulate)),
   );
   const params = {
     ...({ begin: "i32", end: "i32", scratch: "i32", squares: "i32", view: "i32", source: "i32" } as const),
     ...({ transformed: "i32", sums: "i32", weights: "i32", coefficients: "i32" } as const),
-    ...({ firstBlock: "i32", lastBlock: "i32" } as const),
+    ...({ firstBlock: "i32", lastBlock: "i32", partBegin: "i32", partEnd: "i32" } as const),
   };
-  module.func("squareWeights", { params }, (f, p) => {
+  const squareWeights = module.func("squareWeights", { params }, (f, p) => {
     const { i32 } = f;
     const field = fieldsOf(f, p.squares);
     const [blocks, sumBytes, filters] = (["blocks", "sumBytes", "filters"] as const).map(field);
@@ -188,13 +196,13 @@ export function defineSquareWeights(
             () => take(squareGroup),
           );
           f.if(
-            block,
+            i32.sub(block, p.partBegin),
             () => multiply(addTiles),
             () => multiply(firstTiles),
           );
         });
       });
-      f.if(i32.eq(p.lastBlock, blockFields(f, blocks)("blocks")), () => {
+      f.if(i32.eq(p.lastBlock, p.partEnd), () => {
         f.forRange(channel, firstChannel, lastChannel, groupChannels, () => {
           count.set(i32.sub(channels, channel));
           count.set(f.select(count, groupChannels, i32.lt_s(count, groupChannels)));
@@ -217,5 +225,33 @@ export function defineSquareWeights(
         });
       });
     });
+  });
+
+  const partParams = {
+    ...({ begin: "i32", end: "i32", scratch: "i32", squares: "i32", image: "i32", view: "i32" } as const),
+    ...({ source: "i32", gradient: "i32", weights: "i32", coefficients: "i32", items: "i32" } as const),
+    ...({ steps: "i32", stepsPerPart: "i32", sumBytes: "i32", transformedBytes: "i32" } as const),
+    ...({ partBytes: "i32" } as const),
+  };
+  module.func("squareWeightParts", { params: partParams }, (f, p) => {
+    const { i32 } = f;
+    const filterGroups = f.let(filterGroupsOf(f, fieldsOf(f, p.squares)("filters")), "filterGroups");
+    const transformed = f.let(i32.add(p.scratch, p.sumBytes), "transformed");
+    const scratch = f.let(i32.add(transformed, p.transformedBytes), "itemScratch");
+    const block = f.local("i32", "block");
+    const { squares, source, coefficients } = p;
+    forParts(f, p, (part, first, last) =>
+      f.forRange(block, first, last, 1, () => {
+        f.call(transformGradients, {
+          ...{ begin: 0, end: filterGroups, scratch, squares },
+          ...{ view: p.view, gradient: p.gradient, to: transformed, firstBlock: block },
+        });
+        f.call(squareWeights, {
+          ...{ begin: 0, end: p.items, scratch, squares, view: p.image, source, transformed },
+          ...{ sums: p.scratch, weights: i32.add(p.weights, i32.mul(part, p.partBytes)), coefficients },
+          ...{ firstBlock: block, lastBlock: i32.add(block, 1), partBegin: first, partEnd: last },
+        });
+      }),
+    );
   });
 }

@@ -11,6 +11,7 @@ import { RecordLayout } from "./record.ts";
 import { isDense } from "./sizes.ts";
 import { groupsOf, imageSizesOf, makeSquareBlocks, type SquareBlocks, writeImage } from "./squareBlocks.ts";
 import { tileProducts } from "./squareTransforms.ts";
+import { type Parts, partsOf, positionsPerPart } from "./weightParts.ts";
 
 /** With fewer channels or filters the transforms cost more than they save. */
 const fewest = 16;
@@ -46,7 +47,7 @@ export const squareWeightsLayout = new RecordLayout([
   "pixelsBytes",
 ]);
 
-export interface SquareWeightsPlan {
+export interface SquareWeightsPlan extends Parts {
   readonly record: number;
   readonly blocks: SquareBlocks;
   /** Records of the image and of the output gradient (`imageLayout`). */
@@ -56,8 +57,8 @@ export interface SquareWeightsPlan {
   readonly channelGroups: number;
   readonly filterGroups: number;
   readonly blocksAtOnce: number;
-  /** Transformed gradients of `blocksAtOnce` blocks. */
-  readonly transformedBytes: number;
+  /** Transformed gradients of a block. */
+  readonly slotBytes: number;
   /** Sums of all products. */
   readonly sumsBytes: number;
   readonly items: number;
@@ -94,6 +95,8 @@ export function planSquareWeights(
   const filterBlocks = Math.ceil(filterGroups / filterGroupsPerItem);
   const slot = filterGroups * products * blocks.productBytes;
   const blocksAtOnce = Math.min(blocks.blocks, Math.max(1, Math.floor(cachedBytes / slot)));
+  const sumsBytes = channelGroups * products * sumBytes;
+  const positions = outputs.images * outputs.rows * outputs.columns;
   return {
     record: squareWeightsLayout.write(runtime, {
       ...{ blocks: blocks.record, products, channels, filters, sumBytes },
@@ -103,8 +106,8 @@ export function planSquareWeights(
     image: writeImage(runtime, ofImage, blocks, margin),
     gradient: writeImage(runtime, ofGradient, blocks, 0),
     ...{ blocks, products, channelGroups, filterGroups, blocksAtOnce },
-    transformedBytes: blocksAtOnce * slot,
-    sumsBytes: channelGroups * products * sumBytes,
+    ...{ slotBytes: slot, sumsBytes },
+    ...partsOf(positions / positionsPerPart.squares, blocks.blocks, blocksAtOnce, sumsBytes),
     items: channelBlocks * filterBlocks,
     scratchBytes: blocks.pixelsBytes(margin) + products * blocks.productBytes,
     gradientScratchBytes: blocks.pixelsBytes(0),

@@ -1,8 +1,9 @@
 /**
  * The weight gradient: dot products of rows of the output gradient with rows of the gathered image.
  *
- * An item is a few channels of a group and some results, over all images and positions: threads share no sums, so
- * the bits do not depend on how items are dealt out. Sums stay apart by lane until the last image.
+ * An item is a few channels of a group and some results, over all images and positions, or over those of a part
+ * (weightParts.ts): threads share no sums, so the bits do not depend on how items are dealt out. Sums stay apart by lane
+ * until the last image.
  */
 import type { Local, ModuleBuilder, Reusable } from "../../encoder/index.ts";
 import type { TouchRows } from "../touch.ts";
@@ -15,11 +16,16 @@ import type { PrepareImage } from "./prepareImage.ts";
 import { planFields } from "./product.ts";
 import { floatBytes } from "./record.ts";
 import { dotStride, dotTaps, dotTileBytes, type TileShape } from "./tile.ts";
+import { forParts } from "./weightParts.ts";
 
 /**
- * (begin, end, scratch, record, source, gradient, weights, coefficients, sums, firstStep, lastStep): items of the
- * weight gradient, over some batches of images or blocks of them. Sums wait at `sums`, item by item, for the next steps;
- * the last ones write the weights. Scratch memory holds an item's packed rows and its image.
+ * `weightGradient` (begin, end, scratch, record, source, gradient, weights, coefficients, sums, firstStep, lastStep,
+ * partBegin, partEnd): items of the weight gradient, over some batches of images or blocks of them. Sums wait at `sums`,
+ * item by item, for the next steps of the part; the last ones write the weights. Scratch memory holds an item's packed
+ * rows and its image.
+ *
+ * `weightGradientParts` (begin, end, scratch, record, source, gradient, weights, coefficients, items, steps,
+ * stepsPerPart, sumBytes, partBytes): whole parts (weightParts.ts). Their sums come before the items' scratch memory.
  */
 export function defineWeightGradient(
   module: ModuleBuilder,
@@ -38,9 +44,9 @@ export function defineWeightGradient(
       weights: "i32",
       coefficients: "i32",
     } as const),
-    ...({ sums: "i32", firstStep: "i32", lastStep: "i32" } as const),
+    ...({ sums: "i32", firstStep: "i32", lastStep: "i32", partBegin: "i32", partEnd: "i32" } as const),
   };
-  module.func(
+  const weightGradient = module.func(
     "weightGradient",
     { params },
     (f, { begin, end, scratch, record, source, gradient, weights, coefficients, ...given }) => {
@@ -58,52 +64,17 @@ export function defineWeightGradient(
       const [rowsPerItem, rowBlocks] = (["rowsPerItem", "rowBlocks"] as const).map(own);
       const [resultsPerItem, resultBlocks] = (["resultsPerItem", "resultBlocks"] as const).map(own);
       const [taps, imagesPerBatch] = (["taps", "imagesPerBatch"] as const).map(own);
-      const [steps, stepsPerBatch] = (["steps", "stepsPerBatch"] as const).map(own);
-      const [positionsPerStep, sumBytes] = (["positionsPerStep", "sumBytes"] as const).map(own);
+      const [stepsPerBatch, positionsPerStep] = (["stepsPerBatch", "positionsPerStep"] as const).map(own);
+      const sumBytes = own("sumBytes");
       const [positions, perBlock] = (["positions", "positionsPerBlock"] as const).map(own);
       const [readInPlace, gradientRow] = (["readInPlace", "gradientRow"] as const).map(own);
-      const names = [
-        "item",
-        "group",
-        "channel",
-        "channels",
-        "result",
-        "results",
-        "first",
-        "rows",
-        "table",
-        "dotTable",
-        "step",
-        "batch",
-        "image",
-        "images",
-        "total",
-        "firstPosition",
-        "lastPosition",
-        "position",
-        "count",
-      ];
-      const [
-        item,
-        group,
-        channel,
-        channels,
-        result,
-        results,
-        first,
-        rows,
-        table,
-        dotTable,
-        step,
-        batch,
-        image,
-        images,
-        total,
-        firstPosition,
-        lastPosition,
-        position,
-        count,
-      ] = names.map((name) => f.local("i32", name));
+      const local = (name: string) => f.local("i32", name);
+      const [item, group, channel, channels] = ["item", "group", "channel", "channels"].map(local);
+      const [result, results, first, rows] = ["result", "results", "first", "rows"].map(local);
+      const [table, dotTable, step, batch] = ["table", "dotTable", "step", "batch"].map(local);
+      const [image, images, total, count] = ["image", "images", "total", "count"].map(local);
+      const [firstPosition, lastPosition] = ["firstPosition", "lastPosition"].map(local);
+      const position = local("position");
       const [from, base, x, y, packed, itemImage, itemSums] = [
         ...["from", "base", "x", "y", "packed", "itemImage", "itemSums"],
       ].map((name) => f.local("i32", name));
@@ -243,14 +214,14 @@ export function defineWeightGradient(
               ...{ bytes, sums: itemSums },
             };
             f.if(
-              i32.or(batch, position),
+              i32.or(i32.sub(step, given.partBegin), i32.sub(position, firstPosition)),
               () => f.call(addBlock, block),
               () => f.call(firstBlock, block),
             );
             y.set(i32.add(y, i32.shl(count, 2)));
           });
         });
-        f.if(i32.eq(given.lastStep, steps), () => {
+        f.if(i32.eq(given.lastStep, given.partEnd), () => {
           sums.set(itemSums);
           const depth = i32.mul(p.channels, taps);
           const depthBytes = f.let(i32.shl(depth, 2), "depthBytes");
@@ -280,4 +251,25 @@ export function defineWeightGradient(
       });
     },
   );
+
+  const partParams = {
+    ...({ begin: "i32", end: "i32", scratch: "i32", record: "i32", source: "i32", gradient: "i32" } as const),
+    ...({ weights: "i32", coefficients: "i32", items: "i32", steps: "i32", stepsPerPart: "i32" } as const),
+    ...({ sumBytes: "i32", partBytes: "i32" } as const),
+  };
+  module.func("weightGradientParts", { params: partParams }, (f, p) => {
+    const { i32 } = f;
+    const step = f.local("i32", "step");
+    const { record, source, gradient, coefficients } = p;
+    forParts(f, p, (part, first, last) =>
+      f.forRange(step, first, last, 1, () =>
+        f.call(weightGradient, {
+          ...{ begin: 0, end: p.items, scratch: i32.add(p.scratch, p.sumBytes), sums: p.scratch },
+          ...{ record, source, gradient, coefficients },
+          weights: i32.add(p.weights, i32.mul(part, p.partBytes)),
+          ...{ firstStep: step, lastStep: i32.add(step, 1), partBegin: first, partEnd: last },
+        }),
+      ),
+    );
+  });
 }
