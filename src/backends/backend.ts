@@ -60,7 +60,10 @@ export type HostBackendKernel<Attributes> = (
 /** The kernels a host backend offers; an op without an entry runs its reference loops. */
 export type HostKernelSet = { readonly [K in KernelName]?: HostBackendKernel<KernelAttributes[K]> };
 
-/** One kernel launch. `reference` is the op's own plain loop, used by backends that have nothing faster. */
+/**
+ * One kernel launch. `reference` is the op's own plain loop, used by backends that have nothing faster. The output is
+ * memory of its own, but for `pointwise` and `normReluInputGradient`, whose output may be one of their inputs.
+ */
 export interface KernelCall<K extends KernelName = KernelName> {
   readonly kernel: K;
   readonly reference: HostKernel<KernelAttributes[K]>;

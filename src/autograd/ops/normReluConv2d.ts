@@ -8,6 +8,8 @@ import { formatShape, type Shape, sizeOf } from "../../tensor/layout.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { defineOp, type GradientContext, type Op } from "../defineOp.ts";
 import { gradientsOf } from "../derive.ts";
+import { isGradEnabled } from "../mode.ts";
+import { hasOpListeners } from "../observers.ts";
 import { relu } from "./activations.ts";
 import { batchNorm, checkOperands } from "./batchNorm.ts";
 import { checkImages } from "./batchStatistics.ts";
@@ -23,7 +25,7 @@ import {
   weightGradientReference,
 } from "./convolution.ts";
 import { dot, forEachIndex } from "./indexing.ts";
-import { normedAt, normReluInputGradient, normReluSums } from "./normRelu.ts";
+import { normedAt, normReluInputGradient, normReluInputGradientInPlace, normReluSums } from "./normRelu.ts";
 import { sharedStatistics } from "./sharedStatistics.ts";
 import { select } from "./slice.ts";
 
@@ -82,7 +84,10 @@ const normReluConv2dOp: Op<NormReluConv2dAttributes> = defineOp({
   gradients: [
     (context) => {
       const { inputs, sums } = normedGradients(context);
-      return normReluInputGradient([...inputs, sums], { epsilon: context.attributes.epsilon });
+      // What came through the convolution is seen by nobody else, unless the pass is recorded or listened to.
+      const isOurs = !isGradEnabled() && !hasOpListeners();
+      const inputGradient = isOurs ? normReluInputGradientInPlace : normReluInputGradient;
+      return inputGradient([...inputs, sums], { epsilon: context.attributes.epsilon });
     },
     (context) => select(normedGradients(context).sums, 0, 1),
     (context) => select(normedGradients(context).sums, 0, 0),

@@ -16,8 +16,8 @@ import {
   type Place,
   placeOf,
   rangeParameters,
+  rewriteRow,
   rowsIn,
-  writeRow,
   xPlace,
   yPlace,
   zeros,
@@ -100,7 +100,7 @@ function compile(runtime: WasmRuntime): Ranges {
         const [mean, normSlope, normConstant, slope, constant, scale] = load(f, p.coefficients, plane, 6);
         return {
           onRow: ([x, g, y]) =>
-            writeRow(f, [x, g], y, p.columns, ([xAt, gAt], offset) => {
+            rewriteRow(f, [x, g], y, p.columns, ([xAt, gAt], offset) => {
               const difference = f.let(f.f32x4.sub(f.v128.load(xAt, offset), mean));
               const gradient = f.let(f.v128.load(gAt, offset));
               const delta = passed(f, gradient, difference, normSlope, normConstant);

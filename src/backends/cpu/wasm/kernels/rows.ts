@@ -215,11 +215,17 @@ export function storePairs(
 export type Strip = readonly [row: Local<"i32">, floatsPerColumn: number];
 
 /**
- * Visits a row four columns at a time; the last visit overlaps the one before instead of being narrow, so each must
- * compute its columns from operands that it does not write.
+ * What becomes of the columns that are left when a row is no multiple of four: computed with some of those before, which
+ * is the fastest, or alone, as must be where a row is written over an operand.
+ */
+type LastColumns = "again" | "alone";
+
+/**
+ * Visits a row four columns at a time. With `last` "again" the last visit overlaps the one before, so each must compute its
+ * columns from operands that it does not write.
  *
  * @param visit gets the operands' addresses, moved along; the group of columns among those unrolled, 16 bytes times
- *   the floats per column after another; and in a row of fewer than four columns how many there are.
+ *   the floats per column after another; and where fewer than four columns are visited how many there are.
  *   It may give back its store, which then waits until the neighbouring group is computed
  */
 export function forEachGroup(
@@ -231,6 +237,7 @@ export function forEachGroup(
     group: number,
     count: Local<"i32"> | null,
   ) => undefined | (() => void),
+  last: LastColumns = "again",
 ): void {
   const { i32 } = f;
   const unroll = 4;
@@ -252,6 +259,10 @@ export function forEachGroup(
       f.while(() => i32.ge_s(left, 4 * unroll), groups(unroll));
       f.while(() => i32.ge_s(left, 4), groups(1));
       f.if(left, () => {
+        if (last === "alone") {
+          visit(at, 0, left)?.();
+          return;
+        }
         // Back so far that the last group ends where the row does.
         left.set(i32.sub(left, 4));
         for (const [i, [, floats]] of strips.entries())
@@ -262,6 +273,8 @@ export function forEachGroup(
     () => visit(at, 0, columns)?.(),
   );
 }
+
+type RowValue = (addresses: readonly Local<"i32">[], offset: number) => Expression<"v128"> | Local<"v128">;
 
 /**
  * Writes a row of `columns` floats.
@@ -274,15 +287,28 @@ export function writeRow(
   from: readonly Local<"i32">[],
   to: Local<"i32">,
   columns: Local<"i32">,
-  value: (addresses: readonly Local<"i32">[], offset: number) => Expression<"v128"> | Local<"v128">,
+  value: RowValue,
   floatsPerColumn = 1,
+  last: LastColumns = "again",
 ): void {
   const strips = [to, ...from].map((row, i): Strip => [row, i === 0 ? 1 : floatsPerColumn]);
-  forEachGroup(f, strips, columns, ([out, ...addresses], group, count) => {
+  const visit = ([out, ...addresses]: readonly Local<"i32">[], group: number, count: Local<"i32"> | null) => {
     const result = f.let(value(addresses, 16 * floatsPerColumn * group));
     return () => {
       if (count) storeFirstLanes(f, out, result, count);
       else f.v128.store(out, result, 16 * group);
     };
-  });
+  };
+  forEachGroup(f, strips, columns, visit, last);
+}
+
+/** Like `writeRow`, where the row that is written may be one of those that are read. */
+export function rewriteRow(
+  f: FunctionBuilder,
+  from: readonly Local<"i32">[],
+  to: Local<"i32">,
+  columns: Local<"i32">,
+  value: RowValue,
+): void {
+  writeRow(f, from, to, columns, value, 1, "alone");
 }
