@@ -87,10 +87,28 @@ const { values: options } = parseArgs({
     top: { type: "string", default: "40" },
   },
 });
-const [batch, extent, steps, top] = [options.batch, options.extent, options.steps, options.top].map(Number);
+const networks = { densenet: densenet121, csp: cspDenseNet121 };
+
+/** Ends with one line about what was asked for and cannot be. */
+function refuse(complaint: string): never {
+  console.error(`bench/profile: ${complaint}`);
+  process.exit(2);
+}
+
+function count(name: "batch" | "extent" | "steps" | "top"): number {
+  const value = Number(options[name]);
+  if (!Number.isInteger(value) || value < 1)
+    refuse(`--${name} is ${options[name]}, but it is a number of 1 or more`);
+  return value;
+}
+
+const [batch, extent, steps, top] = (["batch", "extent", "steps", "top"] as const).map(count);
+const { network } = options;
+if (network !== "densenet" && network !== "csp")
+  refuse(`there is no network "${network}"; choose ${Object.keys(networks).join(" or ")}`);
 const backend = defaultBackend();
 const { entries, state } = watch(backend, options.shapes);
-const model = options.network === "csp" ? cspDenseNet121() : densenet121();
+const model = networks[network]();
 const optimizer = new optim.SGD(model.parameters(), { lr: 0.01, momentum: 0.9 });
 const images = randn([batch, 3, extent, extent]);
 const labels = randint(0, 1000, [batch]);
@@ -122,7 +140,7 @@ const total = phases.forward + phases.backward + phases.update;
 const inKernels = [...entries.values()].reduce((sum, { milliseconds }) => sum + milliseconds, 0);
 const { description, threads } = backend.info();
 console.log(
-  `${options.network}, batch ${batch}, ${extent} x ${extent}, mean of ${steps} steps; Node ${process.version}, ` +
+  `${network}, batch ${batch}, ${extent} x ${extent}, mean of ${steps} steps; Node ${process.version}, ` +
     `${description}, ${threads} thread${threads === 1 ? "" : "s"}`,
 );
 console.log(
