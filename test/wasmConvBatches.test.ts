@@ -13,7 +13,7 @@ import {
   Generator,
   type Padding,
   randn,
-  type Tensor,
+  Tensor,
 } from "../src/index.ts";
 import { poisonFreedMemory } from "./support/poison.ts";
 
@@ -61,6 +61,7 @@ const sizes: readonly Size[] = [
   { x: [3, 18, 91, 89], weight: [19, 18, 1, 1] },
   { x: [9, 2, 58, 50], weight: [70, 2, 3, 3], padding: 1 },
   { x: [4, 25, 47, 49], weight: [18, 25, 3, 3], padding: 1 },
+  { x: [1, 2, 380, 370], weight: [2, 2, 1, 1] },
 ];
 
 /** What is wrong, as [element, got, exact]: one rounding per accumulation of the sum of magnitudes is allowed. */
@@ -104,5 +105,32 @@ describe("convolutions of batches of images", () => {
         y.size / y.shape[1],
       ),
     ).toEqual([]);
+  });
+});
+
+describe("the weight gradient of a large image", () => {
+  it.each([1, 3, 5])("writes nothing beside its weights: %s", (filters) => {
+    const generator = new Generator(11);
+    const x = randn([1, 1, 640, 640], { generator });
+    const gradient = randn([1, filters, 640, 640], { generator });
+    const around = full([filters + 16], 7);
+    const output = new Tensor(around.storage, [filters, 1, 1, 1], [1, 1, 1, 1], 8);
+    around.backend.run({
+      kernel: "conv2dWeightGradient",
+      reference: () => expect.unreachable("there is a kernel for this"),
+      inputs: [x, gradient],
+      output,
+      attributes: {
+        ...{ stride: [1, 1], padding: [0, 0, 0, 0], dilation: [1, 1], groups: 1 },
+        weightShape: output.shape,
+      },
+    });
+    const values = [...around.dataSync()];
+    const found = values.splice(8, filters);
+    expect(values).toEqual(values.map(() => 7));
+    const exact = conv2dWeightGradient(x.to("f64"), gradient.to("f64"), output.shape).dataSync();
+    found.forEach((value, i) => {
+      expect(value).toBeCloseTo(exact[i], 1);
+    });
   });
 });

@@ -180,13 +180,16 @@ export function makeDotsPlan(
   const stepBytes = (floatBytes * gradient.shape[1] * batchPositions) / stepsPerBatch;
   const stepsAtOnce = Math.max(1, Math.floor((stepsPerBatch > 1 ? nearBytes : cachedBytes) / stepBytes));
   // Items of different groups share nothing.
-  const beforeWaiting = groups > 1 ? steps : stepsAtOnce;
+  const atOnceForParts = groups > 1 ? steps : stepsAtOnce;
   return {
     ...{ record, items, batch, steps, joinedRow, margin },
     between: narrow ? imagePositions - positions : 0,
     scratchBytes: floatBytes + packedBytes + plan.itemImageBytes,
     itemNanoseconds: (multiplyNanoseconds * resultsPerItem * rowsPerItem * batchPositions) / stepsPerBatch,
     ...{ stepsAtOnce, sumBytes: items * sumBytes },
-    ...partsOf((images * P * Q) / positionsPerPart.dots, steps, beforeWaiting, items * sumBytes),
+    ...partsOf({
+      ...{ weights: results * allRows, positions: images * P * Q, perPart: positionsPerPart.dots },
+      ...{ steps, atOnce: atOnceForParts, sumBytes: items * sumBytes },
+    }),
   };
 }

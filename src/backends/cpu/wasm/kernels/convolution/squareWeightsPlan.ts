@@ -107,7 +107,10 @@ export function planSquareWeights(
     gradient: writeImage(runtime, ofGradient, blocks, 0),
     ...{ blocks, products, channelGroups, filterGroups, blocksAtOnce },
     ...{ slotBytes: slot, sumsBytes },
-    ...partsOf(positions / positionsPerPart.squares, blocks.blocks, blocksAtOnce, sumsBytes),
+    ...partsOf({
+      ...{ weights: filters * channels * R * S, positions, perPart: positionsPerPart.squares },
+      ...{ steps: blocks.blocks, atOnce: blocksAtOnce, sumBytes: sumsBytes },
+    }),
     items: channelBlocks * filterBlocks,
     scratchBytes: blocks.pixelsBytes(margin) + products * blocks.productBytes,
     gradientScratchBytes: blocks.pixelsBytes(0),

@@ -22,6 +22,8 @@ const [fewestParts, mostParts] = [4, 8];
 export const positionsPerPart = { squares: 1500, dots: 6000 } as const;
 /** Sums of a part stay in the second cache. */
 const mostSumBytes = 2 ** 20;
+/** What `addParts` writes at once. */
+const fewestWeights = 4;
 /** From one part's weights to the next: whole pairs of cache lines, which two threads would fight for. */
 const alignment = 128;
 
@@ -31,13 +33,23 @@ export interface Parts {
   readonly stepsPerPart: number;
 }
 
-/**
- * The parts of a weight gradient: at most `mostForSize` of them, over so many steps, `atOnce` of them before threads
- * would wait for each other.
- */
-export function partsOf(mostForSize: number, steps: number, atOnce: number, sumBytes: number): Parts {
-  const most = Math.min(mostParts, Math.floor(mostForSize), Math.ceil(steps / atOnce));
-  if (most < fewestParts || sumBytes > mostSumBytes) return { parts: 1, stepsPerPart: steps };
+/** What decides on the parts of a weight gradient. */
+interface PartSizes {
+  readonly weights: number;
+  /** Of all images, and those that a part has at least. */
+  readonly positions: number;
+  readonly perPart: number;
+  readonly steps: number;
+  /** Steps before threads would wait for each other. */
+  readonly atOnce: number;
+  readonly sumBytes: number;
+}
+
+/** How many parts, by the size alone: one where they would not pay, or where `addParts` cannot add them up. */
+export function partsOf({ weights, positions, perPart, steps, atOnce, sumBytes }: PartSizes): Parts {
+  const most = Math.min(mostParts, Math.floor(positions / perPart), Math.ceil(steps / atOnce));
+  const isWorthIt = most >= fewestParts && sumBytes <= mostSumBytes && weights >= fewestWeights;
+  if (!isWorthIt) return { parts: 1, stepsPerPart: steps };
   const stepsPerPart = Math.ceil(steps / most);
   return { parts: Math.ceil(steps / stepsPerPart), stepsPerPart };
 }
@@ -71,7 +83,7 @@ const addParams = {
   ...({ from: "i32", parts: "i32", partBytes: "i32", count: "i32", to: "i32" } as const),
 };
 
-/** `addParts` (begin, end, scratch, from, parts, partBytes, count, to): adds up `count` floats, four at least. */
+/** `addParts` (begin, end, scratch, from, parts, partBytes, count, to): adds up `count` floats, `fewestWeights` at least. */
 export function defineAddParts(module: ModuleBuilder): void {
   module.func("addParts", { params: addParams }, (f, { begin, end, from, parts, partBytes, count, to }) => {
     const { i32, v128, f32x4 } = f;
