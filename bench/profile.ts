@@ -87,7 +87,10 @@ const { values: options } = parseArgs({
     top: { type: "string", default: "40" },
   },
 });
-const networks = { densenet: densenet121, csp: cspDenseNet121 };
+const networks = new Map([
+  ["densenet", densenet121],
+  ["csp", cspDenseNet121],
+]);
 
 /** Ends with one line about what was asked for and cannot be. */
 function refuse(complaint: string): never {
@@ -98,17 +101,17 @@ function refuse(complaint: string): never {
 function count(name: "batch" | "extent" | "steps" | "top"): number {
   const value = Number(options[name]);
   if (!Number.isInteger(value) || value < 1)
-    refuse(`--${name} is ${options[name]}, but it is a number of 1 or more`);
+    refuse(`--${name} is ${options[name]}, but it must be a whole number from 1`);
   return value;
 }
 
 const [batch, extent, steps, top] = (["batch", "extent", "steps", "top"] as const).map(count);
 const { network } = options;
-if (network !== "densenet" && network !== "csp")
-  refuse(`there is no network "${network}"; choose ${Object.keys(networks).join(" or ")}`);
+const create = networks.get(network);
+if (!create) refuse(`there is no network "${network}"; choose ${[...networks.keys()].join(" or ")}`);
 const backend = defaultBackend();
 const { entries, state } = watch(backend, options.shapes);
-const model = networks[network]();
+const model = create();
 const optimizer = new optim.SGD(model.parameters(), { lr: 0.01, momentum: 0.9 });
 const images = randn([batch, 3, extent, extent]);
 const labels = randint(0, 1000, [batch]);

@@ -57,6 +57,7 @@ describe.skipIf(!options)("a WebGPU device", () => {
     };
     const before = await after(100);
     expect(before.liveBytes).toBeGreaterThan(0);
+    expect(before.made).toBeGreaterThan(0);
     expect(await after(200)).toEqual(before);
   });
 

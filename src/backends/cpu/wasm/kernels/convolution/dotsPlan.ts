@@ -14,7 +14,7 @@ import { makePlan } from "./plan.ts";
 import { floatBytes, RecordLayout, writeIntegers } from "./record.ts";
 import { bytesOf, forwardProduct, isDense } from "./sizes.ts";
 import { columnsOf, dotStride, dotTaps, dotTileBytes, type TileShape, tileRows } from "./tile.ts";
-import { type Parts, partsOf, positionsPerPart } from "./weightParts.ts";
+import { type Parts, partsOf } from "./weightParts.ts";
 
 /** What the weight gradient knows besides the plan. */
 export const dotsLayout = new RecordLayout([
@@ -188,7 +188,8 @@ export function makeDotsPlan(
     itemNanoseconds: (multiplyNanoseconds * resultsPerItem * rowsPerItem * batchPositions) / stepsPerBatch,
     ...{ stepsAtOnce, sumBytes: items * sumBytes },
     ...partsOf({
-      ...{ weights: results * allRows, positions: images * P * Q, perPart: positionsPerPart.dots },
+      kind: "dots",
+      ...{ weights: results * allRows, positions: images * P * Q },
       ...{ steps, atOnce: atOnceForParts, sumBytes: items * sumBytes },
     }),
   };

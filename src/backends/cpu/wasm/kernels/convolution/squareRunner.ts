@@ -11,7 +11,7 @@ import { defineTransformPixels, tileProducts } from "./squareTransforms.ts";
 import { defineSquareWeights } from "./squareWeights.ts";
 import type { SquareWeightsPlan } from "./squareWeightsPlan.ts";
 import type { TileShape } from "./tile.ts";
-import { alignedBytes, inParts } from "./weightParts.ts";
+import { alignedBytes, defineAddParts, inParts } from "./weightParts.ts";
 
 /** One multiply-add, and one transformed float, of one thread at its best: for telling what is worth sharing. */
 const [multiplyNanoseconds, transformNanoseconds] = [0.02, 0.2];
@@ -36,6 +36,7 @@ export class SquareRunner {
       ...([module, "squareGroup", { side: 2, margin: 2 }, putChannelsLast, transformPixels] as const),
     );
     defineSquareWeights(module, this.#shape, putChannelsLast, squareGroup);
+    defineAddParts(module);
     definePackSquares(module);
     defineSquareProduct(module, this.#shape, squareGroup);
     this.#compiled = this.#runtime.instantiate(module);
@@ -82,25 +83,23 @@ export class SquareRunner {
     if (parts > 1) {
       const [sumBytes, transformedBytes] = [plan.sumsBytes, slotBytes].map(alignedBytes);
       inParts(this.#runtime, addParts, parts, weight, (weights, partBytes) => {
-        const operands = [
-          record,
-          plan.image,
-          plan.gradient,
-          addressOf(x),
-          addressOf(gradient),
-          weights,
-          coefficients,
-        ];
+        const images = [plan.image, plan.gradient, addressOf(x), addressOf(gradient)];
         const sizes = [plan.items, blocks, plan.stepsPerPart, sumBytes, transformedBytes, partBytes];
         const itemBytes = Math.max(plan.scratchBytes, plan.gradientScratchBytes);
-        this.#runtime.forRange(squareWeightParts, parts, [...operands, ...sizes], {
-          scratchBytes: sumBytes + transformedBytes + itemBytes,
-        });
+        this.#runtime.forRange(
+          squareWeightParts,
+          parts,
+          [record, ...images, weights, coefficients, ...sizes],
+          {
+            scratchBytes: sumBytes + transformedBytes + itemBytes,
+          },
+        );
       });
       return;
     }
     const transformed = this.#runtime.scratch("conv2d gradient", blocksAtOnce * slotBytes);
     const sums = this.#runtime.scratch("conv2d sums", plan.sumsBytes);
+    const operands = [record, plan.image, addressOf(x), transformed, sums, addressOf(weight), coefficients];
     const ofBlock = groupChannels * squares * plan.products;
     const multiplies = (groupChannels * ofBlock * filterGroups * plan.channelGroups) / plan.items;
     for (let first = 0; first < blocks; first += blocksAtOnce) {
@@ -111,27 +110,10 @@ export class SquareRunner {
         [record, plan.gradient, addressOf(gradient), transformed, first],
         { scratchBytes: plan.gradientScratchBytes, grain: grainOf(transformNanoseconds * ofBlock) },
       );
-      this.#runtime.forRange(
-        squareWeights,
-        plan.items,
-        [
-          record,
-          plan.image,
-          addressOf(x),
-          transformed,
-          sums,
-          addressOf(weight),
-          coefficients,
-          first,
-          last,
-          0,
-          blocks,
-        ],
-        {
-          scratchBytes: plan.scratchBytes,
-          grain: grainOf(multiplyNanoseconds * multiplies * (last - first)),
-        },
-      );
+      this.#runtime.forRange(squareWeights, plan.items, [...operands, first, last, 0, blocks], {
+        scratchBytes: plan.scratchBytes,
+        grain: grainOf(multiplyNanoseconds * multiplies * (last - first)),
+      });
     }
   }
 }

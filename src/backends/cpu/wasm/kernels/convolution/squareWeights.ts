@@ -26,7 +26,7 @@ import {
 } from "./squareTransforms.ts";
 import { squareWeightsLayout } from "./squareWeightsPlan.ts";
 import { columnsOf, defineProductTile, type TileShape, tileRows } from "./tile.ts";
-import { defineAddParts, forParts } from "./weightParts.ts";
+import { forParts } from "./weightParts.ts";
 
 const fieldsOf =
   (f: FunctionBuilder, record: Local<"i32">) => (name: (typeof squareWeightsLayout.fields)[number]) =>
@@ -110,8 +110,6 @@ export function defineSquareWeights(
       );
     });
   });
-
-  defineAddParts(module);
 
   const [firstTiles, addTiles] = [false, true].map((accumulate) =>
     Array.from({ length: tileRows }, (_, i) => defineGroupTiles(module, shape, i + 1, accumulate)),

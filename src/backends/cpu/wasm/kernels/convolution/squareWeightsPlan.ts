@@ -11,7 +11,7 @@ import { RecordLayout } from "./record.ts";
 import { isDense } from "./sizes.ts";
 import { groupsOf, imageSizesOf, makeSquareBlocks, type SquareBlocks, writeImage } from "./squareBlocks.ts";
 import { tileProducts } from "./squareTransforms.ts";
-import { type Parts, partsOf, positionsPerPart } from "./weightParts.ts";
+import { type Parts, partsOf } from "./weightParts.ts";
 
 /** With fewer channels or filters the transforms cost more than they save. */
 const fewest = 16;
@@ -108,7 +108,8 @@ export function planSquareWeights(
     ...{ blocks, products, channelGroups, filterGroups, blocksAtOnce },
     ...{ slotBytes: slot, sumsBytes },
     ...partsOf({
-      ...{ weights: filters * channels * R * S, positions, perPart: positionsPerPart.squares },
+      kind: "squares",
+      ...{ weights: filters * channels * R * S, positions },
       ...{ steps: blocks.blocks, atOnce: blocksAtOnce, sumBytes: sumsBytes },
     }),
     items: channelBlocks * filterBlocks,

@@ -19,7 +19,7 @@ const [fewestParts, mostParts] = [4, 8];
  * Each weight is the sum of so many products in a part at least, or writing it costs as much as is gained: where it is
  * made of the sums of sixteen products of squares, and where of a product's sums by lane.
  */
-export const positionsPerPart = { squares: 1500, dots: 6000 } as const;
+const positionsPerPart = { squares: 1500, dots: 6000 } as const;
 /** Sums of a part stay in the second cache. */
 const mostSumBytes = 2 ** 20;
 /** What `addParts` writes at once. */
@@ -35,10 +35,10 @@ export interface Parts {
 
 /** What decides on the parts of a weight gradient. */
 interface PartSizes {
+  readonly kind: keyof typeof positionsPerPart;
   readonly weights: number;
-  /** Of all images, and those that a part has at least. */
+  /** Of all images. */
   readonly positions: number;
-  readonly perPart: number;
   readonly steps: number;
   /** Steps before threads would wait for each other. */
   readonly atOnce: number;
@@ -46,8 +46,8 @@ interface PartSizes {
 }
 
 /** How many parts, by the size alone: one where they would not pay, or where `addParts` cannot add them up. */
-export function partsOf({ weights, positions, perPart, steps, atOnce, sumBytes }: PartSizes): Parts {
-  const most = Math.min(mostParts, Math.floor(positions / perPart), Math.ceil(steps / atOnce));
+export function partsOf({ kind, weights, positions, steps, atOnce, sumBytes }: PartSizes): Parts {
+  const most = Math.min(mostParts, Math.floor(positions / positionsPerPart[kind]), Math.ceil(steps / atOnce));
   const isWorthIt = most >= fewestParts && sumBytes <= mostSumBytes && weights >= fewestWeights;
   if (!isWorthIt) return { parts: 1, stepsPerPart: steps };
   const stepsPerPart = Math.ceil(steps / most);
