@@ -5,7 +5,7 @@
  * twice and not after every step. How many parts there are does not depend on the number of threads, nor do the bits.
  *
  * Measured with two threads, 8 images, in turns with steps whose items are shared: 3x3 from 128 to 32 channels 10 to 15 %
- * faster on 56 x 56 and 6 to 11 on 28 x 28, 64 to 64 on 56 x 56 23 to 28 %, 1x1 there 5 to 8 %; steps of DenseNet-121 2 to
+ * faster on 56 x 56 and 6 to 11 on 28 x 28, 64 to 64 on 56 x 56 23 to 28 %, 1x1 there 5 to 8 %; steps of DenseNet-121 0 to
  * 5 %. One thread loses up to 1 % of these kernels, and 2 to 3 on 28 x 28.
  */
 import type { HostView } from "../../../../backend.ts";
