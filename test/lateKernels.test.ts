@@ -37,7 +37,7 @@ function runtimeOf<Runtime>(Kind: new (...given: ConstructorParameters<typeof Wa
 
 const late = runtimeOf(LateRuntime);
 const optionsOf = ({ runtime, memory }: ReturnType<typeof runtimeOf<WasmRuntime>>) => ({
-  ...{ kernels: plainKernels, compiled: wasmKernels(runtime), memory },
+  ...{ kernels: plainKernels, compiled: wasmKernels(runtime), watch: runtime, memory },
 });
 const lateBackend = new CpuBackend(optionsOf(late));
 const lateOperands = runtimeOf(LateRuntime);

@@ -6,6 +6,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { afterAll, afterEach, describe, expect, it, vi } from "vitest";
+import type { HostView } from "../src/backends/backend.ts";
 import { threadCount } from "../src/backends/cpu/wasm/threads/count.ts";
 import { allRunning, countingRuntime } from "./support/threads.ts";
 
@@ -18,7 +19,7 @@ function again(body: () => unknown): void {
 }
 
 describe.each([1, 2, 3, 5])("%s threads", (threads) => {
-  const { runtime, memory, count, digit, trapOutside, trapInside } = countingRuntime(threads);
+  const { runtime, memory, count, digit, mix, waiting, trapOutside, trapInside } = countingRuntime(threads);
   const room = 2000;
   const counts = memory.allocate("i32", room);
   const owners = memory.allocate("i32", room);
@@ -86,7 +87,7 @@ describe.each([1, 2, 3, 5])("%s threads", (threads) => {
     expect(far.at(-1)).toBe(1004);
   });
 
-  it("finish a command before anyone begins the next, without being waited for", async () => {
+  it("finish a command that says nothing before anyone begins the next, without being waited for", async () => {
     await allRunning(runtime.pool, () => run(100, 1, 0, 1));
     fc.assert(
       fc.property(
@@ -110,9 +111,76 @@ describe.each([1, 2, 3, 5])("%s threads", (threads) => {
     );
   });
 
+  const integers = (data: Int32Array, offset: number, length: number): HostView => ({
+    ...{ dtype: "i32", data, offset },
+    ...{ shape: [length], strides: [1] },
+  });
+  /** Runs a range that says what it touches. */
+  const runKernel = (inputs: readonly HostView[], output: HostView, body: () => void): void => {
+    runtime.beginKernel("pointwise", inputs, output);
+    body();
+    runtime.endKernel();
+  };
+
+  it("do what touches the same memory in order, and the rest in any", async () => {
+    await allRunning(runtime.pool, () => run(100, 1, 0, 1));
+    const [regions, items] = [5, 60];
+    const data = memory.allocate("i32", regions * items);
+    if (!(data instanceof Int32Array)) throw new Error("i32 must be integers");
+    const region = fc.nat(regions - 1);
+    const command = fc.record({
+      from: region,
+      to: region,
+      grain: fc.integer({ min: 1, max: 40 }),
+      turns: fc.nat(300),
+    });
+    fc.assert(
+      fc.property(fc.array(command, { maxLength: 40 }), (commands) => {
+        data.fill(1);
+        const expected = new Int32Array(data.length).fill(1);
+        for (const [value, { from, to, grain, turns }] of commands.entries()) {
+          const [read, written] = [from, to].map((at) => integers(data, at * items, items));
+          const [readAt, writtenAt] = [from, to].map((at) => data.byteOffset + 4 * at * items);
+          runKernel([read], written, () =>
+            runtime.forRange(mix, items, [readAt, writtenAt, value, turns], { scratchBytes: 64, grain }),
+          );
+          for (let i = 0; i < items; i++) {
+            const before = Math.imul(expected[to * items + i], 31);
+            expected[to * items + i] = before + expected[from * items + i] + value;
+          }
+        }
+        runtime.settle();
+        expect([...data]).toEqual([...expected]);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it.skipIf(threads === 1)("begin a command while one goes on that touches other memory", async () => {
+    await allRunning(runtime.pool, () => run(100, 1, 0, 1));
+    const words = memory.allocate("i32", 64);
+    if (!(words instanceof Int32Array)) throw new Error("i32 must be integers");
+    const [flag, seen] = [0, 32];
+    // The main thread may be the one that waits, in vain.
+    again(() => {
+      words.fill(0);
+      runKernel([], integers(words, seen, 1), () =>
+        runtime.forRange(waiting, 2, [words.byteOffset + 4 * flag, words.byteOffset + 4 * seen, 1e7]),
+      );
+      runKernel([], integers(words, flag, 1), () =>
+        runtime.forRange(digit, 1, [words.byteOffset + 4 * flag, 0, 1, 0], { scratchBytes: 64 }),
+      );
+      runtime.settle();
+      return words[seen] === 1 ? "enough" : "more";
+    });
+    expect(words[seen]).toBe(1);
+  });
+
   it("throw what happens on the main thread, and work on", async () => {
     await allRunning(runtime.pool, () => run(100, 1, 0, 1));
-    const main = runtime.scratch("range", 64);
+    // One item is not worth another thread.
+    run(1, 0, 0, 1);
+    const [main] = owners;
     // Others may be quick enough to leave nothing to the main thread.
     const fail = () =>
       again(() => {
@@ -126,7 +194,9 @@ describe.each([1, 2, 3, 5])("%s threads", (threads) => {
 
   it.skipIf(threads === 1)("name the kernel that failed on another thread, and work on", async () => {
     await allRunning(runtime.pool, () => run(100, 1, 0, 1));
-    const main = runtime.scratch("range", 64);
+    // One item is not worth another thread.
+    run(1, 0, 0, 1);
+    const [main] = owners;
     const fail = () =>
       again(() => {
         runtime.forRange(trapOutside, 50, [main], { scratchBytes: 64 });

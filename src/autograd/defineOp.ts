@@ -33,6 +33,8 @@ export interface GradientContext<Attributes> {
   readonly inputs: readonly TensorType[];
   input(index: number): Tensor;
   output(): Tensor;
+  /** Whether this pass asks for the piece of input `index` too. */
+  isWanted(index: number): boolean;
   /** Computes something that several inputs' rules need once per backward pass. */
   share<Value>(key: string, compute: () => Value): Value;
 }

@@ -109,7 +109,7 @@ function walk(
     const gradient = complete(output);
     if (gradient) {
       if (targets ? targets.has(output) : output.retainsGrad) finishTarget(output, gradient);
-      const pieceFor = node.split(gradient);
+      const pieceFor = node.split(gradient, (slot) => wants(node.inputs[slot]));
       for (const [slot, to] of node.inputs.entries()) {
         if (!wants(to)) continue;
         const piece = pieceFor(slot);

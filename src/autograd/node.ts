@@ -9,10 +9,10 @@ export interface Saved {
   readonly inputs: readonly Tensor[];
   readonly output: Tensor;
   /**
-   * Begins to split the gradient of the output, in one backward pass: the result gives the piece that flows to input
-   * `slot`, or null when none does.
+   * Begins to split the gradient of the output, in one backward pass, which will ask for the slots that it wants: the
+   * result gives the piece that flows to input `slot`, or null when none does.
    */
-  split(gradient: Tensor): (slot: number) => Tensor | null;
+  split(gradient: Tensor, isWanted: (slot: number) => boolean): (slot: number) => Tensor | null;
 }
 
 /**
@@ -46,8 +46,8 @@ export class Node {
   }
 
   /** Begins to split the gradient of the output; the result gives the piece for each input when asked. */
-  split(gradient: Tensor): (slot: number) => Tensor | null {
-    return this.content().split(gradient);
+  split(gradient: Tensor, isWanted: (slot: number) => boolean): (slot: number) => Tensor | null {
+    return this.content().split(gradient, isWanted);
   }
 
   /** Forgets the saved tensors; the op can take part in no further backward pass. */

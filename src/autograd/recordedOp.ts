@@ -29,7 +29,7 @@ export class RecordedOp<Attributes> implements Saved {
     this.version = output.storage.version;
   }
 
-  split(gradient: Tensor): (slot: number) => Tensor | null {
+  split(gradient: Tensor, isWanted: (slot: number) => boolean): (slot: number) => Tensor | null {
     const { op, inputs, output, attributes } = this;
     // Shared values belong to one backward pass: the next one may differ in mode, and frees this one's memory.
     let shared: Map<string, unknown> | null = null;
@@ -37,6 +37,7 @@ export class RecordedOp<Attributes> implements Saved {
       gradient,
       attributes,
       inputs,
+      isWanted,
       input: (index) => this.unchanged(inputs[index], this.versions[index], index),
       output: () => this.unchanged(output, this.version, null),
       share<Value>(key: string, compute: () => Value): Value {

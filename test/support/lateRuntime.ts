@@ -1,16 +1,30 @@
-/** Kernels that come as late as they may: what does not wait for them sees it at once, and every time. */
+/**
+ * Kernels that come as late as they may, and before any that they need not wait for: what does not wait for them sees it
+ * at once, and every time.
+ */
 import type { Buffer, KernelCall, KernelName } from "../../src/backends/backend.ts";
 import { CpuBackend } from "../../src/backends/cpu/index.ts";
 import type { RangeFunction, RangeOptions } from "../../src/backends/cpu/wasm/runtime.ts";
 import { commandsUnderWay, WasmRuntime } from "../../src/backends/cpu/wasm/runtime.ts";
+import { Touched } from "../../src/backends/cpu/wasm/threads/touched.ts";
 
 /** Puts every range off. */
 export class LateRuntime extends WasmRuntime {
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting: { readonly work: () => void; readonly touched: Touched }[] = [];
 
-  putOff(work: () => void): void {
-    this.#waiting.push(work);
-    while (this.#waiting.length > commandsUnderWay - 2) this.#waiting.shift()?.();
+  /** Does the work later, before all that touches the same memory; without `touched` before all that comes after. */
+  putOff(work: () => void, touched = new Touched()): void {
+    this.#waiting.push({ work, touched });
+    const [oldest] = this.#waiting;
+    while (this.#waiting.length >= commandsUnderWay && this.#waiting[0] === oldest) this.#doNewest();
+  }
+
+  /** What was put off last of all that need not wait for another. */
+  #doNewest(): void {
+    const isFirst = (at: number) =>
+      this.#waiting.slice(0, at).every(({ touched }) => !touched.clashesWith(this.#waiting[at].touched));
+    const at = this.#waiting.findLastIndex((_, i) => isFirst(i));
+    for (const { work } of this.#waiting.splice(at, 1)) work();
   }
 
   override forRange(
@@ -20,11 +34,13 @@ export class LateRuntime extends WasmRuntime {
     options?: RangeOptions,
   ): void {
     const given = [...args];
-    this.putOff(() => super.forRange(range, items, given, options));
+    const touched = new Touched();
+    touched.copy(this.touched);
+    this.putOff(() => super.forRange(range, items, given, options), touched);
   }
 
   override settle(): void {
-    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) next();
+    while (this.#waiting.length > 0) this.#doNewest();
   }
 }
 

@@ -1,6 +1,6 @@
 /** A pool of threads with range functions of its own, small enough that a test can count what each thread did. */
 import { ModuleBuilder, webAssembly } from "../../src/backends/cpu/wasm/encoder/index.ts";
-import { WasmRuntime } from "../../src/backends/cpu/wasm/runtime.ts";
+import { type WasmFunction, WasmRuntime } from "../../src/backends/cpu/wasm/runtime.ts";
 import type { ThreadPool } from "../../src/backends/cpu/wasm/threads/pool.ts";
 import { kernelMemory } from "./kernelMemory.ts";
 
@@ -48,14 +48,55 @@ export function countingRuntime(threads: number) {
       });
     },
   );
+  // Item i: to[i] = 31 to[i] + from[i] + value.
+  module.func(
+    "mix",
+    { params: { ...range, from: "i32", to: "i32", value: "i32", turns: "i32" } },
+    (f, { begin, end, scratch, from, to, value, turns }) => {
+      const { i32 } = f;
+      const [item, turn] = [f.local("i32", "item"), f.local("i32", "turn")];
+      f.forRange(item, begin, end, 1, () => {
+        const offset = f.let(i32.shl(item, 2), "offset");
+        const target = f.let(i32.add(to, offset), "target");
+        const before = f.let(i32.mul(i32.load(target), 31), "before");
+        f.forRange(turn, 0, turns, 1, () => i32.atomic.store(scratch, turn));
+        i32.store(target, i32.add(i32.add(before, i32.load(i32.add(from, offset))), value));
+      });
+    },
+  );
+  // The first item waits for `flag`, no more than so many turns, and writes what it saw; the others do nothing.
+  module.func(
+    "await",
+    { params: { ...range, flag: "i32", seen: "i32", turns: "i32" } },
+    (f, { begin, flag, seen, turns }) => {
+      const { i32 } = f;
+      f.if(i32.eqz(begin), () => {
+        f.while(
+          () => i32.and(i32.eqz(i32.atomic.load(flag)), i32.gt_s(turns, 0)),
+          () => turns.set(i32.sub(turns, 1)),
+        );
+        i32.store(seen, i32.atomic.load(flag));
+      });
+    },
+  );
   module.func("trapOutside", { params: { ...range, scratchOfMain: "i32" } }, (f, p) => {
     f.if(f.i32.ne(p.scratch, p.scratchOfMain), () => f.unreachable());
   });
   module.func("trapInside", { params: { ...range, scratchOfMain: "i32" } }, (f, p) => {
     f.if(f.i32.eq(p.scratch, p.scratchOfMain), () => f.unreachable());
   });
-  const { count, digit, trapOutside, trapInside } = runtime.instantiate(module);
-  return { runtime, memory, count, digit, trapOutside, trapInside };
+  return { runtime, memory, ...functionsOf(runtime.instantiate(module)) };
+}
+
+function functionsOf({
+  count,
+  digit,
+  mix,
+  await: waiting,
+  trapOutside,
+  trapInside,
+}: Record<string, WasmFunction>) {
+  return { count, digit, mix, waiting, trapOutside, trapInside };
 }
 
 /** Resolves once every worker takes part; starts them with `work`. */

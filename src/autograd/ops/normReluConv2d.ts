@@ -57,6 +57,17 @@ function normed([x, weight, bias, statistics]: readonly HostView[], epsilon: num
   return { dtype: "f64", data, shape: x.shape, strides, offset: 0 };
 }
 
+function filterGradient(context: GradientContext<NormReluConv2dAttributes>): Tensor {
+  return context.share("filter", () => {
+    const { gradient, inputs, attributes } = context;
+    const [x, weight, bias, , statistics] = [0, 1, 2, 3, 4].map(context.input);
+    return weightGradientOp([x, weight, bias, gradient, statistics], {
+      ...attributes,
+      weightShape: inputs[3].shape,
+    });
+  });
+}
+
 function normedGradients(context: GradientContext<NormReluConv2dAttributes>): {
   readonly inputs: readonly Tensor[];
   readonly sums: Tensor;
@@ -65,6 +76,8 @@ function normedGradients(context: GradientContext<NormReluConv2dAttributes>): {
     const { attributes, gradient } = context;
     const [x, weight, bias, filter, statistics] = [0, 1, 2, 3, 4].map(context.input);
     const through = conv2dInputGradient(gradient, filter, x.shape, attributes);
+    // Asked for here and not last: threads have something to do while the sums wait for what came through.
+    if (context.isWanted(3)) filterGradient(context);
     const inputs = [x, weight, bias, through, statistics];
     return { inputs, sums: normReluSums(inputs, { epsilon: attributes.epsilon }) };
   });
@@ -91,11 +104,7 @@ const normReluConv2dOp: Op<NormReluConv2dAttributes> = defineOp({
     },
     (context) => select(normedGradients(context).sums, 0, 1),
     (context) => select(normedGradients(context).sums, 0, 0),
-    ({ gradient, input, inputs, attributes }) =>
-      weightGradientOp([input(0), input(1), input(2), gradient, input(4)], {
-        ...attributes,
-        weightShape: inputs[3].shape,
-      }),
+    filterGradient,
     null,
   ],
   flops: ([x, , , filter], output) => 5 * sizeOf(x.shape) + multiplyAdds(filter.shape, output.shape),

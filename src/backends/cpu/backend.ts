@@ -38,6 +38,12 @@ export type HostRunner = <K extends KernelName>(
   ...call: Parameters<HostKernel<KernelAttributes[K]>>
 ) => void;
 
+/** Who is told of every compiled kernel, before and after. */
+export interface KernelWatch {
+  beginKernel(kernel: KernelName, inputs: readonly HostView[], output: HostView): void;
+  endKernel(): void;
+}
+
 export interface CpuBackendOptions {
   /** Kernels in plain JavaScript: their results are there when they return. */
   readonly kernels: HostKernelSet;
@@ -46,6 +52,7 @@ export interface CpuBackendOptions {
    * (`memory.settle`) before it touches the memory from JavaScript.
    */
   readonly compiled?: HostKernelSet;
+  readonly watch?: KernelWatch;
   /** What runs all ops in reproducible mode. Default: their kernels do. */
   readonly reproducibly?: HostRunner;
   /** Default: ordinary typed arrays. */
@@ -68,6 +75,7 @@ export class CpuBackend implements Backend {
   private readonly description: string;
   private readonly engine: Required<CpuBackendOptions>["engine"];
   private readonly reproducibly: HostRunner | null;
+  private readonly watch: KernelWatch | null;
 
   constructor(options: CpuBackendOptions) {
     const { kernels, memory = new HeapMemory(), description = "", poison = false } = options;
@@ -76,6 +84,7 @@ export class CpuBackend implements Backend {
     this.kernels = kernels;
     this.compiled = options.compiled ?? {};
     this.reproducibly = options.reproducibly ?? null;
+    this.watch = options.watch ?? null;
     this.hostMemory = memory;
     this.poison = poison;
   }
@@ -106,16 +115,24 @@ export class CpuBackend implements Backend {
   run<K extends KernelName>({ kernel, reference, inputs, output, attributes }: KernelCall<K>): void {
     const views = new Array<HostView>(inputs.length);
     for (let i = 0; i < inputs.length; i++) views[i] = this.hostView(inputs[i]);
+    const to = this.hostView(output);
     const compiled = this.compiled[kernel];
     if (!compiled || this.reproducibly) this.settle();
     const own = compiled ?? this.kernels[kernel];
     if (this.reproducibly) {
       const ordinary: HostKernel<KernelAttributes[K]> = own
-        ? (from, to, settings) => own(from, to, settings, this.settled(reference))
+        ? (from, into, settings) => own(from, into, settings, this.settled(reference))
         : reference;
-      this.reproducibly(kernel, ordinary, views, this.hostView(output), attributes);
-    } else if (own) own(views, this.hostView(output), attributes, this.settled(reference));
-    else reference(views, this.hostView(output), attributes);
+      this.reproducibly(kernel, ordinary, views, to, attributes);
+    } else if (compiled) {
+      this.watch?.beginKernel(kernel, views, to);
+      try {
+        compiled(views, to, attributes, this.settled(reference));
+      } finally {
+        this.watch?.endKernel();
+      }
+    } else if (own) own(views, to, attributes, this.settled(reference));
+    else reference(views, to, attributes);
   }
 
   /** The loop behind everything that is under way. */

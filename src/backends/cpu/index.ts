@@ -62,6 +62,7 @@ export function createCpuBackend(options: CpuOptions = {}): CpuBackend {
   return new CpuBackend({
     kernels,
     compiled: wasm.kernels,
+    watch: wasm.watch,
     memory,
     ...mode,
     description: named(`WebAssembly SIMD (fused multiply-add ${simd.relaxedSimd})`),

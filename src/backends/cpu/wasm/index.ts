@@ -3,6 +3,7 @@
  * faster than the typed-array loops. May import from `backends/` only.
  */
 import type { HostKernelSet } from "../../backend.ts";
+import type { KernelWatch } from "../backend.ts";
 import { loops as plainLoops } from "../loops/index.ts";
 import { runPointwise } from "../pointwise.ts";
 import { warnOnce } from "../warnOnce.ts";
@@ -42,6 +43,7 @@ import type { ThreadPool } from "./threads/pool.ts";
 export interface WasmSupport {
   readonly memory: SharedMemory;
   readonly kernels: HostKernelSet;
+  readonly watch: KernelWatch;
   readonly pool: ThreadPool;
   readonly simd: SimdSetup;
 }
@@ -140,7 +142,7 @@ function supportOn(
   const memory = simd.selfCheck === "passed" ? createMemory(engine, address) : null;
   if (!memory) return null;
   const runtime = new WasmRuntime(engine, memory, simd.fused, threads, simd.revectorised);
-  return { memory, pool: runtime.pool, simd, kernels: wasmKernels(runtime) };
+  return { memory, pool: runtime.pool, simd, kernels: wasmKernels(runtime), watch: runtime };
 }
 
 /** What keeps the kernels from running here, and what would help. */

@@ -1,5 +1,6 @@
 /** What kernels need at run time: the shared memory, compiled modules, and scratch memory that is used again. */
-import type { HostView } from "../../backend.ts";
+import type { HostView, KernelName } from "../../backend.ts";
+import type { KernelWatch } from "../backend.ts";
 import type {
   Expression,
   FunctionBuilder,
@@ -10,6 +11,7 @@ import type {
 import { maxPages, type SharedMemory } from "./sharedMemory.ts";
 import { slots } from "./threads/control.ts";
 import { ThreadPool } from "./threads/pool.ts";
+import { Touched } from "./threads/touched.ts";
 
 /** A kernel as JavaScript calls it: addresses and counts. */
 export type WasmFunction = (...args: readonly number[]) => void;
@@ -44,7 +46,7 @@ export function grainOf(nanosecondsPerItem: number): number {
   return Math.max(1, Math.ceil(worthwhileNanoseconds / nanosecondsPerItem));
 }
 
-export class WasmRuntime {
+export class WasmRuntime implements KernelWatch {
   readonly memory: SharedMemory;
   /** Whether a · b + c may be rounded once (relaxed SIMD). */
   readonly fused: boolean;
@@ -53,6 +55,11 @@ export class WasmRuntime {
   readonly pool: ThreadPool;
   readonly #engine: WebAssemblyEngine;
   readonly #scratch = new Map<string, { address: number; bytes: number }>();
+  /** What the kernel touches that is running its ranges. */
+  protected readonly touched = new Touched();
+  /** Where the range scratch memory of the main thread begins, and how much further that of the next one does. */
+  #rangeAddress = 0;
+  #rangeStride = 0;
 
   constructor(
     engine: WebAssemblyEngine,
@@ -127,35 +134,64 @@ export class WasmRuntime {
       : new Int32Array(buffer, address, length);
   }
 
-  /** The address of at least `bytes` bytes, the same memory for every call under one name. Not cleared. */
+  /**
+   * Until `endKernel`, ranges touch the operands of this kernel and what it asks of `scratch`, and may be done beside
+   * those of other kernels that touch other memory. Ranges outside of kernels are done alone.
+   */
+  beginKernel(kernel: KernelName, inputs: readonly HostView[], output: HostView): void {
+    this.touched.setKernel(kernel, inputs, output);
+  }
+
+  endKernel(): void {
+    this.touched.setEverything();
+  }
+
+  /**
+   * The address of at least `bytes` bytes, the same memory for every call under one name. Not cleared. A kernel asks
+   * every time anew, by which it is known to touch it.
+   */
   scratch(name: string, bytes: number): number {
     const known = this.#scratch.get(name);
-    if (known && known.bytes >= bytes) return known.address;
-    if (known) this.memory.releaseBytes(known.address, known.bytes);
-    const address = this.memory.allocateBytes(bytes);
-    this.#scratch.set(name, { address, bytes });
+    let address = known?.address ?? 0;
+    if (!known || known.bytes < bytes) {
+      if (known) this.memory.releaseBytes(known.address, known.bytes);
+      address = this.memory.allocateBytes(bytes);
+      this.#scratch.set(name, { address, bytes });
+    }
+    this.touched.addScratch(address, bytes);
     return address;
+  }
+
+  /** Where scratch memory of ranges begins, at least so many bytes for each thread, which no other thread comes by. */
+  #rangeScratch(bytes: number): number {
+    if (bytes <= this.#rangeStride) return this.#rangeAddress;
+    const { memory, pool } = this;
+    pool.settle();
+    if (this.#rangeStride > 0) memory.releaseBytes(this.#rangeAddress, pool.threads * this.#rangeStride);
+    this.#rangeStride = scratchAlignment * Math.ceil(bytes / scratchAlignment);
+    this.#rangeAddress = memory.allocateBytes(pool.threads * this.#rangeStride);
+    return this.#rangeAddress;
   }
 
   /**
    * Does items 0 to before `items`, on all threads where there are enough of them. The result must not depend on how
-   * they are split into calls. It may not be there before `settle` returns; ranges that are run later see it.
+   * they are split into calls. It may not be there before `settle` returns; ranges that are run later and touch the same
+   * memory see it.
    */
   forRange(range: RangeFunction, items: number, args: readonly number[], options: RangeOptions = {}): void {
     if (items === 0) return;
     const { scratchBytes = 0, grain = 1 } = options;
-    const scratchStride = Math.ceil(scratchBytes / scratchAlignment) * scratchAlignment;
-    const { pool } = this;
+    const { pool, touched } = this;
     const isShared = pool.threads > 1 && items >= 2 * grain;
     const isNow = !isShared && pool.isIdle;
-    const threads = isNow ? 1 : pool.threads;
-    const scratch = scratchStride > 0 ? this.scratch("range", threads * scratchStride) : 0;
+    const scratch = scratchBytes > 0 ? this.#rangeScratch(scratchBytes) : 0;
     if (isNow) {
       range(0, items, scratch, ...args);
       return;
     }
     const itemsPerChunk = isShared ? pool.itemsPerChunk(items, grain) : items;
-    pool.run(range, { items, itemsPerChunk, args, scratch, scratchStride });
+    const scratchStride = this.#rangeStride;
+    pool.run(range, { items, itemsPerChunk, args, scratch, scratchStride, touched });
   }
 
   /** True when all operands are f32 and lie in the shared memory. */

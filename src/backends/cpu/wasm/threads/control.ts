@@ -1,12 +1,12 @@
 /**
- * The words through which the main thread and its workers agree on who does what: a ring of commands that are done one
- * after another, each cut into chunks that whoever is free claims.
+ * The words through which the main thread and its workers agree on who does what: a ring of commands, each cut into
+ * chunks that whoever is free claims. A command says which of those before it must be done first (`waitsFor`); threads
+ * work on the oldest one that need not wait any more and has chunks left.
  *
  * A command's `claims` hold its number above and the chunks that are left below, in one word. Chunks are claimed by
  * taking them off with compareExchange, which fails when the slot holds another command by now: a thread that was
  * stopped in between can never take a chunk of a newer command with the arguments of an older one. Everything else
- * about a command is written before `claims` and stays until its last chunk is done. Nobody claims a chunk before
- * `completed` says that all commands before are done.
+ * about a command is written before `claims` and stays until its last chunk is done.
  *
  * A thread claims its share of half of what is left, and so ever less: a few long runs to begin with, and chunks of a
  * thirty-second at the end, for which the others wait if that thread is held up ("guided self-scheduling", Polychronopoulos
@@ -16,24 +16,22 @@
 
 /** Word indices; words that different threads write lie on cache lines of their own. */
 export const word = {
-  /** The number of the newest command: what idle workers watch. */
+  /** The number of the newest command. */
   posted: 0,
-  /** The number of the newest command of which every chunk is done, as of all before it. */
-  completed: 16,
-  /** Workers that sleep until `posted` changes. */
+  /** Counts commands that were posted and commands that were finished: what threads watch that find nothing to do. */
+  changes: 16,
+  /** Threads that sleep until `changes` does. */
   sleeping: 32,
-  /** Threads that sleep until `completed` changes. */
-  waiting: 48,
   /** Workers that have started. */
-  ready: 64,
+  ready: 48,
   /** Errors of workers that the main thread has not seen yet. */
-  failures: 65,
+  failures: 49,
   /** Where the first slot of the ring begins. */
-  slots: 80,
+  slots: 64,
 } as const;
 
-/** Commands that the ring holds: one that is under way, one that waits for it, and one that is being written. */
-export const slots = 4;
+/** Commands that the ring holds, the one that is being written among them; a power of two. */
+export const slots = 8;
 
 /** Word indices in a slot. */
 export const slot = {
@@ -45,12 +43,16 @@ export const slot = {
   argumentCount: 4,
   /** A claim takes one in so many of the chunks that are left, and one at least. */
   share: 5,
+  /** Bit i: not to be begun before the command i + 1 before this one is done. */
+  waitsFor: 6,
   /** `number << chunkBits | chunks that nobody has claimed`. */
   claims: 16,
   /** Chunks that are finished. */
   done: 32,
+  /** The number of the last command in this slot of which every chunk is done. */
+  finished: 48,
   /** From one slot to the next. */
-  words: 48,
+  words: 64,
 } as const;
 
 /** Bits of `claims` that count chunks. The other 24 repeat after 16 million commands, a minute's at the very least. */

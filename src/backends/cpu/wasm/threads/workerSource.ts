@@ -49,8 +49,12 @@ function report(error, id) {
   Atomics.add(words, word.failures, 1);
 }
 
+/** The first word of a command's slot. */
+const firstOf = (command) => word.slots + slot.words * (command & (slots - 1));
+
+/** Works on a command until all its chunks are claimed. */
 function work(command) {
-  const first = word.slots + slot.words * (command & (slots - 1));
+  const first = firstOf(command);
   const claims = first + slot.claims;
   const tag = command << ${chunkBits};
   const open = () => {
@@ -73,7 +77,8 @@ function work(command) {
     run = find(id);
   } catch (error) {
     report(error, id);
-    return;
+    // The main thread will throw: the rest is done without work.
+    run = () => {};
   }
   for (let left = open(); left > 0; left = open()) {
     // As claimOf in control.ts.
@@ -86,34 +91,63 @@ function work(command) {
       report(error, id);
     }
     if (Atomics.add(words, first + slot.done, claimed) + claimed < chunks) continue;
-    Atomics.store(words, word.completed, command);
-    if (Atomics.load(words, word.waiting) > 0) Atomics.notify(words, word.completed);
+    Atomics.store(words, first + slot.finished, command);
+    Atomics.add(words, word.changes, 1);
+    if (Atomics.load(words, word.sleeping) > 0) Atomics.notify(words, word.changes);
   }
 }
 
-/** Watches a word until it has come to a number, asleep after a while; \`asleep\` counts who sleeps. */
-function reach(at, wanted, asleep) {
+/** Whether a command has chunks left; a slot that holds another one by now has none of it. */
+function isOpen(command) {
+  const claims = Atomics.load(words, firstOf(command) + slot.claims);
+  return ((claims ^ (command << ${chunkBits})) & ~chunkMask) === 0 && (claims & chunkMask) > 0;
+}
+
+/** Whether all commands that a command waits for are done. */
+function isReady(command) {
+  const waitsFor = words[firstOf(command) + slot.waitsFor];
+  for (let i = 0; waitsFor >> i; i++) {
+    const before = (command - i - 1) | 0;
+    if ((waitsFor >> i) & 1 && ((Atomics.load(words, firstOf(before) + slot.finished) - before) | 0) < 0) return false;
+  }
+  return true;
+}
+
+/** Watches \`changes\` until it is not what it was, asleep after a while. */
+function waitForChange(changes) {
   const end = performance.now() + spinMilliseconds;
-  for (let turn = 1; ; turn++) {
-    const found = Atomics.load(words, at);
-    if (((found - wanted) | 0) >= 0) return;
+  for (let turn = 1; turn % 64 !== 0 || performance.now() < end; turn++) {
+    if (Atomics.load(words, word.changes) !== changes) return;
     pause();
-    if (turn % 64 !== 0 || performance.now() < end) continue;
-    Atomics.add(words, asleep, 1);
-    Atomics.wait(words, at, found);
-    Atomics.sub(words, asleep, 1);
   }
+  Atomics.add(words, word.sleeping, 1);
+  Atomics.wait(words, word.changes, changes);
+  Atomics.sub(words, word.sleeping, 1);
 }
 
+/** The oldest command that may have chunks left. */
 let next = (Atomics.load(words, word.posted) + 1) | 0;
 Atomics.add(words, word.ready, 1);
-for (;;) {
-  reach(word.posted, next, word.sleeping);
+
+/** Works on the oldest command that has chunks left and need not wait; false where there is none. */
+function workOnOldest() {
+  const posted = Atomics.load(words, word.posted);
   // What a thread has missed altogether is done: the ring would hold it otherwise.
-  const oldest = (Atomics.load(words, word.posted) - slots + 1) | 0;
+  const oldest = (posted - slots + 1) | 0;
   if (((oldest - next) | 0) > 0) next = oldest;
-  reach(word.completed, (next - 1) | 0, word.waiting);
-  work(next);
-  next = (next + 1) | 0;
+  for (let command = next; ((posted - command) | 0) >= 0; command = (command + 1) | 0) {
+    if (!isOpen(command)) {
+      if (command === next) next = (next + 1) | 0;
+    } else if (isReady(command)) {
+      work(command);
+      return true;
+    }
+  }
+  return false;
+}
+
+for (;;) {
+  const changes = Atomics.load(words, word.changes);
+  if (!workOnOldest()) waitForChange(changes);
 }
 `;
