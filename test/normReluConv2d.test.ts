@@ -93,6 +93,24 @@ describe("normReluConv2d", () => {
     expect(seen).toContain("normReluConv2d");
   });
 
+  it("computes no gradient of a filter that nobody asks for, and one that is asked for once", () => {
+    const [x, weight, bias, filter] = [randn([2, 3, 8, 8]), randn([3]), randn([3]), randn([4, 3, 3, 3])];
+    for (const tensor of [x, weight, bias, filter]) tensor.requiresGrad = true;
+    const timesFor = (wanted: Tensor[]): number => {
+      let times = 0;
+      const loss = normReluConv2d(x, filter, { weight, bias, padding: 1 }).sum();
+      const stop = onOp(({ op }) => {
+        if (op === "normReluConv2dWeightGradient") times++;
+      });
+      grad([loss], wanted);
+      stop();
+      return times;
+    };
+    expect(timesFor([x, weight, bias])).toBe(0);
+    expect(timesFor([filter])).toBe(1);
+    expect(timesFor([x, weight, bias, filter])).toBe(1);
+  });
+
   it("names what does not fit", () => {
     const [x, weight, bias] = [randn([2, 3, 8, 8]), randn([3]), randn([3])];
     expect(() => normReluConv2d(x, randn([4, 2, 3, 3]), { weight, bias })).toThrow(
