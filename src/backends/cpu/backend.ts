@@ -52,6 +52,7 @@ export interface CpuBackendOptions {
    * (`memory.settle`) before it touches the memory from JavaScript.
    */
   readonly compiled?: HostKernelSet;
+  /** Told of these, but for those that run in reproducible mode. */
   readonly watch?: KernelWatch;
   /** What runs all ops in reproducible mode. Default: their kernels do. */
   readonly reproducibly?: HostRunner;

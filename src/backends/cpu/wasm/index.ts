@@ -43,6 +43,7 @@ import type { ThreadPool } from "./threads/pool.ts";
 export interface WasmSupport {
   readonly memory: SharedMemory;
   readonly kernels: HostKernelSet;
+  /** To be told of every kernel that runs: whose memory it touches decides beside which others it may. */
   readonly watch: KernelWatch;
   readonly pool: ThreadPool;
   readonly simd: SimdSetup;

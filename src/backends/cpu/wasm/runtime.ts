@@ -55,7 +55,7 @@ export class WasmRuntime implements KernelWatch {
   readonly pool: ThreadPool;
   readonly #engine: WebAssemblyEngine;
   readonly #scratch = new Map<string, { address: number; bytes: number }>();
-  /** What the kernel touches that is running its ranges. */
+  /** What the kernel touches whose ranges are being run. */
   protected readonly touched = new Touched();
   /** Where the range scratch memory of the main thread begins, and how much further that of the next one does. */
   #rangeAddress = 0;

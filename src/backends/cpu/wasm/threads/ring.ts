@@ -87,7 +87,7 @@ export class Ring {
     Atomics.store(words, first + slot.done, 0);
     Atomics.store(words, first + slot.claims, (this.#posted << chunkBits) | chunks);
     Atomics.store(words, word.posted, this.#posted);
-    this.#tellOthers();
+    this.#tellOthers(chunks);
   }
 
   /**
@@ -142,7 +142,7 @@ export class Ring {
         }
       if (Atomics.add(words, first + slot.done, claimed) + claimed < chunks) continue;
       Atomics.store(words, first + slot.finished, command);
-      this.#tellOthers();
+      this.#tellOthers(Number.POSITIVE_INFINITY);
     }
     if (!failure) return;
     this.drain();
@@ -198,10 +198,11 @@ export class Ring {
     return !isAfter(command, Atomics.load(this.control.words, wordsOf(command) + slot.finished));
   }
 
-  #tellOthers(): void {
+  /** Wakes so many of those who sleep. */
+  #tellOthers(most: number): void {
     const { words } = this.control;
     Atomics.add(words, word.changes, 1);
-    if (Atomics.load(words, word.sleeping) > 0) Atomics.notify(words, word.changes);
+    if (Atomics.load(words, word.sleeping) > 0) Atomics.notify(words, word.changes, most);
   }
 
   /** Watches `changes` until it is not what it was, asleep after a while. */
