@@ -247,6 +247,16 @@ describe("Interrupt", () => {
     expect(target.exits).toEqual([]);
   });
 
+  it("takes the end of the process that passes signals on for the same key press, after a long computation too", () => {
+    const target = new FakeProcess();
+    using interrupt = new Interrupt(undefined, target);
+    target.emit("SIGINT");
+    // What an event loop sees at last that was kept from looking for longer than the pause.
+    setTimeout(() => setImmediate(() => target.emit("SIGTERM")), 500);
+    vi.advanceTimersByTime(1000);
+    expect([interrupt.received, target.exits]).toEqual(["SIGINT", []]);
+  });
+
   it("stops listening when it is disposed", () => {
     const target = new FakeProcess();
     new Interrupt(undefined, target)[Symbol.dispose]();

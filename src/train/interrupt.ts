@@ -65,8 +65,10 @@ export class Interrupt implements Disposable {
     }
     this.#received = name;
     // Signals that queued up behind a long computation are delivered after the timers that fell due meanwhile, but
-    // before an immediate: so a repetition is known as one even when the computation took longer than the pause.
-    const wait = setTimeout(() => setImmediate(() => (this.#nextOneCounts = true)), sameKeyPress);
+    // before an immediate, and the end of another process (ownProcess.ts) in an immediate: so a repetition is known as
+    // one even when the computation took longer than the pause.
+    const count = () => setImmediate(() => setImmediate(() => (this.#nextOneCounts = true)));
+    const wait = setTimeout(count, sameKeyPress);
     wait.unref();
     this.#onFirst?.(name);
     this.#controller.abort();

@@ -15,13 +15,22 @@ function startedByTsx(): boolean {
 }
 
 /**
+ * What follows when the first process is gone: tsx kills that one too where a busy machine keeps it from answering. An
+ * immediate, so that the Ctrl-C which reached this process as well is received before and is the one that counts.
+ */
+function endAsBySIGTERM(): void {
+  setImmediate(() => {
+    if (!process.emit("SIGTERM", "SIGTERM")) process.exit(128 + constants.signals.SIGTERM);
+  });
+}
+
+/**
  * Runs `main`, in a second process where the `tsx` command watches this one, and ends with its exit code. `script` is
  * the file that calls this function.
  */
 export async function inOwnProcess(script: string, main: () => Promise<void>): Promise<void> {
   if (process.env[marker]) {
-    // Without the first process nobody waits for the result any more.
-    process.once("disconnect", () => process.exit(128 + constants.signals.SIGTERM));
+    process.once("disconnect", endAsBySIGTERM);
     process.channel?.unref();
     return main();
   }

@@ -1,6 +1,6 @@
 /** A pool of threads with range functions of its own, small enough that a test can count what each thread did. */
 import { ModuleBuilder, webAssembly } from "../../src/backends/cpu/wasm/encoder/index.ts";
-import { type WasmFunction, WasmRuntime } from "../../src/backends/cpu/wasm/runtime.ts";
+import { WasmRuntime } from "../../src/backends/cpu/wasm/runtime.ts";
 import type { ThreadPool } from "../../src/backends/cpu/wasm/threads/pool.ts";
 import { kernelMemory } from "./kernelMemory.ts";
 
@@ -66,7 +66,7 @@ export function countingRuntime(threads: number) {
   );
   // The first item waits for `flag`, no more than so many turns, and writes what it saw; the others do nothing.
   module.func(
-    "await",
+    "waiting",
     { params: { ...range, flag: "i32", seen: "i32", turns: "i32" } },
     (f, { begin, flag, seen, turns }) => {
       const { i32 } = f;
@@ -85,18 +85,8 @@ export function countingRuntime(threads: number) {
   module.func("trapInside", { params: { ...range, scratchOfMain: "i32" } }, (f, p) => {
     f.if(f.i32.eq(p.scratch, p.scratchOfMain), () => f.unreachable());
   });
-  return { runtime, memory, ...functionsOf(runtime.instantiate(module)) };
-}
-
-function functionsOf({
-  count,
-  digit,
-  mix,
-  await: waiting,
-  trapOutside,
-  trapInside,
-}: Record<string, WasmFunction>) {
-  return { count, digit, mix, waiting, trapOutside, trapInside };
+  const { count, digit, mix, waiting, trapOutside, trapInside } = runtime.instantiate(module);
+  return { runtime, memory, count, digit, mix, waiting, trapOutside, trapInside };
 }
 
 /** Resolves once every worker takes part; starts them with `work`. */

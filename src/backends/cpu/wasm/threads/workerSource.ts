@@ -52,16 +52,17 @@ function report(error, id) {
 /** The first word of a command's slot. */
 const firstOf = (command) => word.slots + slot.words * (command & (slots - 1));
 
+/** How many chunks of a command nobody has claimed; a slot that holds another one by now has none of it. */
+function chunksLeft(command) {
+  const claims = Atomics.load(words, firstOf(command) + slot.claims);
+  return (claims ^ (command << ${chunkBits})) & ~chunkMask ? 0 : claims & chunkMask;
+}
+
 /** Works on a command until all its chunks are claimed. */
 function work(command) {
   const first = firstOf(command);
   const claims = first + slot.claims;
   const tag = command << ${chunkBits};
-  const open = () => {
-    const left = Atomics.load(words, claims);
-    return (left ^ tag) & ~chunkMask ? 0 : left & chunkMask;
-  };
-  if (open() === 0) return;
   // Read while the command may end and be replaced: only what is claimed below makes these numbers count.
   const items = words[first + slot.items];
   const size = words[first + slot.itemsPerChunk];
@@ -80,7 +81,7 @@ function work(command) {
     // The main thread will throw: the rest is done without work.
     run = () => {};
   }
-  for (let left = open(); left > 0; left = open()) {
+  for (let left = chunksLeft(command); left > 0; left = chunksLeft(command)) {
     // As claimOf in control.ts.
     const claimed = Math.max(1, Math.floor(left / share));
     if (Atomics.compareExchange(words, claims, tag | left, tag | (left - claimed)) !== (tag | left)) continue;
@@ -95,12 +96,6 @@ function work(command) {
     Atomics.add(words, word.changes, 1);
     if (Atomics.load(words, word.sleeping) > 0) Atomics.notify(words, word.changes);
   }
-}
-
-/** Whether a command has chunks left; a slot that holds another one by now has none of it. */
-function isOpen(command) {
-  const claims = Atomics.load(words, firstOf(command) + slot.claims);
-  return ((claims ^ (command << ${chunkBits})) & ~chunkMask) === 0 && (claims & chunkMask) > 0;
 }
 
 /** Whether all commands that a command waits for are done. */
@@ -136,7 +131,7 @@ function workOnOldest() {
   const oldest = (posted - slots + 1) | 0;
   if (((oldest - next) | 0) > 0) next = oldest;
   for (let command = next; ((posted - command) | 0) >= 0; command = (command + 1) | 0) {
-    if (!isOpen(command)) {
+    if (chunksLeft(command) === 0) {
       if (command === next) next = (next + 1) | 0;
     } else if (isReady(command)) {
       work(command);
