@@ -2,7 +2,7 @@
  * `npm run bench [-- --quick] [-- --only kernels,steps,inference,sampling,edges,webgpu] [-- --threads 1,2]`: kernels, training
  * steps and inference beside other libraries, as far as they are installed (`npm ci --prefix bench --ignore-scripts`,
  * Debian's python3-torch and python3-opencv), and beside the ceilings of this machine. Prints Markdown, and writes it
- * with the raw figures to bench/results/. A figure counts only beside another of the same run.
+ * with the raw figures to bench/results/ after each table. A figure counts only beside another of the same run.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import os from "node:os";
@@ -73,15 +73,7 @@ const date = new Date().toISOString().slice(0, 10);
 // tfjs and jax-js are compared on one thread, whatever else is asked for.
 const ceilingThreads = [...new Set([1, ...threads])];
 const before = await measureCeilings(ceilingThreads);
-const figures = {
-  steps: only.includes("steps") ? await benchSteps(threads, quick) : [],
-  kernels: only.includes("kernels") ? await benchKernels(threads, quick) : [],
-  inference: only.includes("inference") ? await benchInference(threads, quick) : [],
-  sampling: only.includes("sampling") ? await benchSampling(quick) : [],
-  edges: only.includes("edges") ? await benchEdges(quick ? 100 : 2000) : null,
-  webgpu: only.includes("webgpu") ? await benchWebGpu(quick) : null,
-};
-const results: Results = {
+let results: Results = {
   date,
   quick,
   machine: {
@@ -93,14 +85,30 @@ const results: Results = {
     v8: process.versions.v8,
     loadBefore,
   },
-  ceilings: quick ? before : highest(before, await measureCeilings(ceilingThreads)),
-  ...figures,
+  ceilings: before,
+  steps: [],
+  kernels: [],
+  inference: [],
+  sampling: [],
+  edges: null,
+  webgpu: null,
 };
-
-const page = tables(results);
-mkdirSync(values.out, { recursive: true });
 const partial = tableNames.every((name) => only.includes(name)) ? "" : `-${only.join("-")}`;
 const name = `${date}-node${process.versions.node.split(".")[0]}${partial}${quick ? "-quick" : ""}`;
-writeFileSync(path.join(values.out, `${name}.md`), page);
-writeFileSync(path.join(values.out, `${name}.json`), `${JSON.stringify(results, null, 2)}\n`);
-console.log(page);
+
+/** Called after each table, so that a run which is stopped leaves those that it had. */
+function save(measured: Partial<Results>): void {
+  results = { ...results, ...measured };
+  mkdirSync(values.out, { recursive: true });
+  writeFileSync(path.join(values.out, `${name}.md`), tables(results));
+  writeFileSync(path.join(values.out, `${name}.json`), `${JSON.stringify(results, null, 2)}\n`);
+}
+
+if (only.includes("steps")) save({ steps: await benchSteps(threads, quick) });
+if (only.includes("kernels")) save({ kernels: await benchKernels(threads, quick) });
+if (only.includes("inference")) save({ inference: await benchInference(threads, quick) });
+if (only.includes("sampling")) save({ sampling: await benchSampling(quick) });
+if (only.includes("edges")) save({ edges: await benchEdges(quick ? 100 : 2000) });
+if (only.includes("webgpu")) save({ webgpu: await benchWebGpu(quick) });
+if (!quick) save({ ceilings: highest(before, await measureCeilings(ceilingThreads)) });
+console.log(tables(results));
